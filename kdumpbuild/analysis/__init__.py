@@ -1,0 +1,1 @@
+"""Opening a dump and reporting what it holds."""

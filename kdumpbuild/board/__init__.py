@@ -1,0 +1,1 @@
+"""The board: its record, its file, its arithmetic."""

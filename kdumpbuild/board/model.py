@@ -1,0 +1,146 @@
+"""The board record: the facts of one board and its product, and nothing that is derived from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdumpbuild.board.arch import Arch
+
+FORMAT = 1
+"""The version of the board file's format that this release reads."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A bank of RAM, in bytes."""
+
+    base: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The first address behind the bank."""
+        return self.base + self.size
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The board's RAM and what is set aside for the capture kernel."""
+
+    ram: tuple[Bank, ...]
+    crashkernel: int
+    """Bytes reserved by ``crashkernel=``."""
+
+    @property
+    def total(self) -> int:
+        """All RAM, in bytes."""
+        return sum(bank.size for bank in self.ram)
+
+
+@dataclass(frozen=True)
+class Production:
+    """The kernel that the product runs, and that crashes."""
+
+    base: str
+    """What the config starts from: ``allnoconfig``, a defconfig's name, or a path to a .config."""
+    fragments: tuple[str, ...]
+    """Names of shipped fragments, or paths of own ones."""
+    build: bool
+    """Whether kdumpbuild builds it too. Only for boards whose crash test runs it."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The kernel that saves the dump."""
+
+    kernel: str
+    """``own``: built for the purpose; ``same``: the production kernel, loaded a second time."""
+    fragments: tuple[str, ...]
+    """Names of shipped fragments, or paths of own ones, on top of those every capture kernel has."""
+    console: str
+    """Value of ``console=`` in the capture kernel, and where its log goes."""
+    cmdline: str
+    """Further arguments of the capture kernel."""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Where the dump goes and what is in it."""
+
+    device: str
+    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``."""
+    filesystem: str
+    """Type of the file system on it, as mount -t takes it."""
+    directory: str
+    """Folder below the file system's root in which each dump gets a folder of its own."""
+    level: int
+    """makedumpfile's dump level, 0 to 31."""
+    deadline: int
+    """Seconds after which the capture system reboots, whatever it has saved."""
+    device_timeout: int
+    """Seconds to wait for the device to appear."""
+
+
+@dataclass(frozen=True)
+class Watchdog:
+    """The hardware watchdog that runs in the product, if there is one."""
+
+    device: str
+    """Device node in the capture system."""
+    timeout: int
+    """Seconds to which the capture system sets it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The QEMU machine that stands for the board in the crash test."""
+
+    machine: str
+    """Value of ``-M``."""
+    cpu: str
+    """Value of ``-cpu``."""
+    smp: int
+    """Value of ``-smp``."""
+    disk: tuple[str, ...]
+    """QEMU's arguments that attach the drive ``id=dump``."""
+    args: tuple[str, ...]
+    """Further arguments for QEMU."""
+    cmdline: str
+    """Further arguments of the production kernel in the crash test."""
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A fragment line or check that does not hold on this board, and why that is right."""
+
+    name: str
+    """``CONFIG_X`` or a rule's id."""
+    reason: str
+    line: int
+    """Line in the board file."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board, as its file says."""
+
+    name: str
+    path: Path
+    description: str
+    arch: Arch
+    dtb: str
+    """The device tree that belongs to the board, as ``<vendor>/<name>.dtb`` in the kernel's build; may be empty."""
+    memory: Memory
+    production: Production
+    capture: Capture
+    dump: Dump
+    watchdog: Watchdog | None = None
+    machine: Machine | None = None
+    waivers: tuple[Waiver, ...] = field(default=())
+
+    def waiver(self, name: str) -> Waiver | None:
+        """Return the waiver for a symbol or rule, or None."""
+        return next((w for w in self.waivers if w.name == name), None)

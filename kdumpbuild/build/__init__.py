@@ -1,0 +1,1 @@
+"""Building: kernel source, userland, kernels, initramfs, scripts, image set."""

@@ -1,0 +1,1 @@
+"""The preflight: one rule per known way in which kdump fails."""

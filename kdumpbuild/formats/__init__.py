@@ -1,0 +1,1 @@
+"""Readers of the file formats that kernels, boot loaders and initramfs come in."""

@@ -1,0 +1,1 @@
+"""The kernel configuration: reading the tree, fragments, resolving, explaining."""

@@ -1,0 +1,163 @@
+"""Running programs: the only module that imports :mod:`subprocess`.
+
+Argument lists only, no shell, no standard input, a small explicit environment. What a program prints goes to a
+log file or is returned; a failure is a :class:`~kdumpbuild.errors.UserError` with the end of what it printed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdumpbuild.errors import user_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+# Debian package that brings a program, for the hint when it is missing.
+_PACKAGE_OF = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
+    "debugfs": "e2fsprogs",
+    "dtc": "device-tree-compiler",
+    "e2fsck": "e2fsprogs",
+    "mke2fs": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-arm": "qemu-system-arm",
+    "xz": "xz-utils",
+}
+
+# What a child may see of the caller's environment; everything else is given by name.
+_PASSED_ON = (
+    "HOME", "PATH", "TMPDIR", "USER", "LOGNAME", "TERM",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "SOURCE_DATE_EPOCH", "LD_LIBRARY_PATH",
+)  # fmt: skip
+_PASSED_ON_PREFIXES = ("CCACHE_",)
+
+TAIL_LINES = 25
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment a child gets: a few variables of the caller's, a fixed locale, and ``extra``."""
+    env = {k: v for k, v in os.environ.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
+    env |= {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return env | dict(extra or {})
+
+
+def which(program: str, *, needed_for: str = "", hint: str = "") -> Path:
+    """Return the path of ``program`` on PATH, or raise a UserError that says how to get it."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if found is None:
+        package = _PACKAGE_OF.get(Path(program).name)
+        raise user_error(
+            f"the program {program} is missing",
+            why=f"needed {needed_for}" if needed_for else "",
+            hint=hint or (f"on Debian: apt-get install {package}" if package else f"install {program}"),
+        )
+    return Path(found)
+
+
+def tail(text: str, lines: int = TAIL_LINES) -> str:
+    """Return the last lines of ``text``, each behind a bar."""
+    return "\n".join(f"| {line}" for line in text.rstrip().splitlines()[-lines:])
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    hint: str = "",
+) -> str:
+    """Run a program to its end and return its standard output.
+
+    ``what`` says what was being done, for the error. Raises UserError when the program is missing or fails.
+    """
+    args = [str(arg) for arg in argv]
+    args[0] = str(which(args[0], needed_for=f"to {what}"))
+    try:
+        done = subprocess.run(
+            args, cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise user_error(f"could not {what}: {error}", hint=hint) from error
+    if done.returncode != 0:
+        raise user_error(
+            f"could not {what}: {Path(args[0]).name} ended with {_status(done.returncode)}",
+            why=f"$ {shlex.join(args)}\n{tail(done.stderr or done.stdout)}",
+            hint=hint,
+        )
+    return done.stdout
+
+
+def run_logged(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    hint: Callable[[str], str] | None = None,
+) -> None:
+    """Run a long program, both its outputs into ``log``; ``on_line`` sees each line as it comes.
+
+    ``hint`` gets the end of the log when the program fails and may say what to do. An interrupt ends the
+    program's whole process group before it is passed on, so that nothing writes on behind our back.
+    """
+    args = [str(arg) for arg in argv]
+    args[0] = str(which(args[0], needed_for=f"to {what}"))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8", errors="replace") as sink:
+        sink.write(f"$ {shlex.join(args)}\n")
+        sink.flush()
+        with subprocess.Popen(
+            args, cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+        ) as child:  # fmt: skip
+            assert child.stdout is not None  # noqa: S101  # PIPE was asked for
+            try:
+                for line in child.stdout:
+                    sink.write(line)
+                    if on_line is not None:
+                        on_line(line.rstrip("\n"))
+                child.wait()
+            except BaseException:
+                end_group(child)
+                raise
+    if child.returncode != 0:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        raise user_error(
+            f"could not {what}: {Path(args[0]).name} ended with {_status(child.returncode)}",
+            why=f"{tail(text)}\nwhole log: {log}",
+            hint=hint(text) if hint else "",
+        )
+
+
+def end_group(child: subprocess.Popen[str]) -> None:
+    """End a child started in its own session, and all it started: politely, then for certain."""
+    for sig, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(child.pid, sig)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def _status(returncode: int) -> str:
+    if returncode < 0:
+        return f"signal {signal.Signals(-returncode).name}"
+    return f"exit code {returncode}"
