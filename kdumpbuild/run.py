@@ -7,10 +7,13 @@ log file or is returned; a failure is a :class:`~kdumpbuild.errors.UserError` wi
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import shutil
 import signal
 import subprocess
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,7 @@ _PACKAGE_OF = {
     "dtc": "device-tree-compiler",
     "e2fsck": "e2fsprogs",
     "mke2fs": "e2fsprogs",
+    "dumpe2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-arm": "qemu-system-arm",
@@ -99,6 +103,29 @@ def run(
     return done.stdout
 
 
+def output(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> str:
+    """Return what a program prints, whatever its exit status: for questions whose answer is only good to know."""
+    args = [str(arg) for arg in argv]
+    args[0] = str(which(args[0]))
+    done = subprocess.run(
+        args, env=environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, errors="replace", check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+def shell(command: str, *, cwd: Path, env: Mapping[str, str]) -> tuple[str, str]:
+    """Run a command line of the kernel's Kconfig files (``$(shell,...)``) and return both its outputs.
+
+    The one place where a shell reads a command: Kconfig's language demands it. Its exit status has no meaning.
+    """
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, errors="replace", check=False,
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
 def run_logged(
     argv: Sequence[str | Path],
     *,
@@ -143,7 +170,73 @@ def run_logged(
         )
 
 
-def end_group(child: subprocess.Popen[str]) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """How a watched program came to its end."""
+
+    status: int
+    """Its exit status; below zero the signal that ended it, which may have been ours."""
+    seconds: float
+    """How long it ran."""
+    in_time: bool
+    """Whether it ended by itself, before its time was up."""
+
+
+def watch(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    log: Path,
+    deadline: float,
+    on_line: Callable[[float, str], float | None],
+) -> Ended:
+    """Run a program for at most ``deadline`` seconds, its raw output into ``log``.
+
+    ``on_line`` gets each line as it comes and the seconds since the start; the seconds it returns, if any, are what
+    the program has left from then on. The program ends when we end, even by SIGKILL. What its end means is for the
+    caller to say; only a program that cannot be started raises UserError.
+    """
+    program = which(str(argv[0]), needed_for=f"to {what}")
+    # The kernel sends the signal when the thread that started the program ends (prctl(2), PR_SET_PDEATHSIG).
+    args = [str(which("setpriv")), "--pdeathsig", "KILL", "--", str(program), *map(str, argv[1:])]
+    start = time.monotonic()
+    end = start + deadline
+    with log.open("wb", buffering=0) as sink, subprocess.Popen(
+        args, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        bufsize=0, start_new_session=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None  # noqa: S101  # PIPE was asked for
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(child.stdout, selectors.EVENT_READ)
+                line = b""
+                while (left := end - time.monotonic()) > 0:
+                    if not selector.select(left):
+                        continue
+                    data = child.stdout.read(1 << 16)
+                    if not data:
+                        break
+                    sink.write(data)
+                    *whole, line = (line + data).split(b"\n")
+                    if len(line) > 1 << 16:
+                        whole, line = [*whole, line], b""
+                    for text in whole:
+                        now = time.monotonic()
+                        left_now = on_line(now - start, text.decode(errors="replace").rstrip("\r"))
+                        if left_now is not None:
+                            end = min(end, now + left_now)
+            in_time = end > time.monotonic()
+            if in_time:
+                child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            in_time = False
+        finally:
+            if child.poll() is None:
+                end_group(child)
+    return Ended(child.returncode, time.monotonic() - start, in_time)
+
+
+def end_group(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """End a child started in its own session, and all it started: politely, then for certain."""
     for sig, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         try:
