@@ -1,0 +1,145 @@
+"""The image set: all that one board needs, in one folder that is complete or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from kdumpbuild import __version__, files, resources
+from kdumpbuild.build import kernel, scripts
+from kdumpbuild.build.initramfs import MTIME
+from kdumpbuild.build.layout import SetFiles
+from kdumpbuild.formats import elf
+from kdumpbuild.formats.zimage import read_zimage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kdumpbuild.board.model import Board
+    from kdumpbuild.build.layout import Layout
+    from kdumpbuild.kconfig.adapter import Toolchain
+
+MANIFEST_FORMAT = 1
+_PACKAGES = ("doit", "jinja2", "kconfiglib")
+_SCRIPTS = ("kdump-load", "kdump.service", "S10kdump")
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a set is made from, besides the files of the build."""
+
+    source: Mapping[str, str]
+    """What pins the kernel source down: :func:`kdumpbuild.build.source.identity`."""
+    toolchain: Toolchain
+    userland: tuple[str, ...]
+    """``name version`` of each package of the userland."""
+    waived: tuple[str, ...]
+    """Fragment lines that do not hold and need not, each with its reason."""
+
+
+def capture_role(board: Board) -> str:
+    """Return which of the two kernels of a build captures."""
+    return "capture" if board.capture.kernel == "own" else "production"
+
+
+def assemble(layout: Layout, ingredients: Ingredients) -> None:
+    """Put the set together beside its place and rename it there."""
+    board = layout.board
+    with files.new_directory(layout.set.folder) as folder:
+        made = SetFiles(folder, board.arch.image)
+        _copy_files(layout, made)
+        _write_scripts(layout, made)
+        manifest = _manifest(layout, made, ingredients)
+        files.write_text(made.manifest, json.dumps(manifest, indent=1) + "\n")
+        sums = {name: facts["sha256"] for name, facts in manifest["files"].items()}
+        sums[made.manifest.name] = files.sha256(made.manifest)
+        files.write_text(made.checksums, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+        for path in sorted(folder.rglob("*")):
+            os.utime(path, (MTIME, MTIME))
+
+
+def read_manifest(made: SetFiles) -> dict[str, Any]:
+    """Return a set's manifest."""
+    return dict(json.loads(made.manifest.read_text(encoding="utf-8")))
+
+
+def _copy_files(layout: Layout, made: SetFiles) -> None:
+    board, role = layout.board, capture_role(layout.board)
+    wanted = {
+        made.kernel: layout.kernel(role),
+        made.initramfs: layout.initramfs,
+        made.capture_config: layout.config(role),
+        made.capture_vmlinux: layout.vmlinux(role),
+        made.production_fragment: layout.fragment,
+    }
+    if board.production.build:
+        wanted |= {
+            made.production_kernel: layout.kernel("production"),
+            made.production_config: layout.config("production"),
+            made.production_vmlinux: layout.vmlinux("production"),
+        }
+    if board.dtb:
+        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb(role)
+    for target, source in wanted.items():
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
+
+
+def _write_scripts(layout: Layout, made: SetFiles) -> None:
+    board, role = layout.board, capture_role(layout.board)
+    values = kernel.symbols(layout.config(role).read_text(encoding="utf-8"))
+    image_size = read_zimage(made.kernel).image_size_for_kexec() if board.arch.image == "zImage" else None
+    conf = scripts.load_conf(
+        board,
+        release=kernel.release(layout.kbuild("production")) if board.production.build else "",
+        image_size=image_size,
+        kernel=made.kernel.name,
+        initramfs=made.initramfs.name,
+        cmdline=scripts.capture_cmdline(board, values),
+        dtb="",
+    )
+    files.write_text(made.load_conf, conf)
+    for name in _SCRIPTS:
+        text = (resources.TEMPLATES / "target" / name).read_text(encoding="utf-8")
+        files.write_text(made.folder / name, text, mode=0o644 if name.endswith(".service") else 0o755)
+    for name, text in scripts.boot_snippets(board).items():
+        files.write_text(made.folder / "boot" / name, text)
+
+
+def _manifest(layout: Layout, made: SetFiles, ingredients: Ingredients) -> dict[str, Any]:
+    board, role = layout.board, capture_role(layout.board)
+    values = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
+    build_ids = {"capture": elf.build_id(made.capture_vmlinux)}
+    if board.production.build:
+        build_ids["production"] = elf.build_id(made.production_vmlinux)
+    return {
+        "format": MANIFEST_FORMAT,
+        "board": board.name,
+        "arch": board.arch.name,
+        "kernel": {"release": kernel.release(layout.kbuild(role)), "source": dict(ingredients.source)},
+        "build-ids": build_ids,
+        "crashkernel": {"bytes": board.memory.crashkernel, "from": "the board file"},
+        "analysis": {
+            "page-offset": values.get("CONFIG_PAGE_OFFSET", ""),
+            "phys-offset": f"{board.memory.ram[0].base:#x}",
+            "va-bits": values.get("CONFIG_ARM64_VA_BITS", ""),
+        },
+        "waived": list(ingredients.waived),
+        "tools": {
+            "kdumpbuild": __version__,
+            **{name: version(name) for name in _PACKAGES},
+            "compiler": ingredients.toolchain.check(),
+            "userland": list(ingredients.userland),
+        },
+        "reproduce": f"doit build BOARD={board.name}",
+        "files": {
+            str(path.relative_to(made.folder)): {"size": path.stat().st_size, "sha256": files.sha256(path)}
+            for path in sorted(made.folder.rglob("*"))
+            if path.is_file()
+        },
+    }

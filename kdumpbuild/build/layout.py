@@ -1,0 +1,153 @@
+"""Where everything of a build lies. No path of these is put together anywhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdumpbuild.board.model import Board
+
+_ODD = re.compile(r"[\s:]")
+
+
+@dataclass(frozen=True)
+class SetFiles:
+    """The files of an image set, by their names in it."""
+
+    folder: Path
+    image: str
+
+    @property
+    def kernel(self) -> Path:
+        """The capture kernel: ``zImage`` or ``Image``."""
+        return self.folder / self.image
+
+    @property
+    def initramfs(self) -> Path:
+        """The crash initramfs."""
+        return self.folder / "initramfs.cpio.xz"
+
+    @property
+    def manifest(self) -> Path:
+        """What the set holds and what it was made from."""
+        return self.folder / "manifest.json"
+
+    @property
+    def checksums(self) -> Path:
+        """SHA-256 of every file, as ``sha256sum -c`` reads it."""
+        return self.folder / "SHA256SUMS"
+
+    @property
+    def load_script(self) -> Path:
+        """The program that loads the capture kernel on the target."""
+        return self.folder / "kdump-load"
+
+    @property
+    def load_conf(self) -> Path:
+        """What the load script has to know of this board."""
+        return self.folder / "kdump-load.conf"
+
+    @property
+    def production_fragment(self) -> Path:
+        """The production kernel's options, for ``merge_config.sh``, Yocto and Buildroot."""
+        return self.folder / "production.cfg"
+
+    @property
+    def capture_config(self) -> Path:
+        """The capture kernel's whole config."""
+        return self.folder / "capture.config"
+
+    @property
+    def production_vmlinux(self) -> Path:
+        """The production kernel with its debug information, to open a dump with."""
+        return self.folder / "debug" / "vmlinux"
+
+    @property
+    def capture_vmlinux(self) -> Path:
+        """The capture kernel with its symbols."""
+        return self.folder / "debug" / "vmlinux-capture"
+
+    @property
+    def production_kernel(self) -> Path:
+        """The production kernel, where kdumpbuild built it."""
+        return self.folder / "production" / self.image
+
+    @property
+    def production_config(self) -> Path:
+        """The production kernel's whole config, where kdumpbuild built it."""
+        return self.folder / "production" / "config"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one board's build."""
+
+    out: Path
+    cache: Path
+    board: Board
+
+    @property
+    def set(self) -> SetFiles:
+        """The image set."""
+        return SetFiles(self.out / self.board.name, self.board.arch.image)
+
+    @property
+    def work(self) -> Path:
+        """What a build leaves behind to be quick the next time."""
+        return self.out / "work" / self.board.name
+
+    @property
+    def report(self) -> Path:
+        """What config resolution found: waived lines, versions."""
+        return self.work / "config.json"
+
+    def config(self, role: str) -> Path:
+        """Return the emitted config; ``role`` is ``production`` or ``capture``."""
+        return self.work / f"{role}.config"
+
+    @property
+    def fragment(self) -> Path:
+        """Return the production kernel's options as one fragment."""
+        return self.work / "production.cfg"
+
+    def kbuild(self, role: str) -> Path:
+        """Return the kernel's build folder, Kbuild's ``O=``.
+
+        It is beside the other work, unless that path has a space or colon, which Kbuild refuses (Linux, Makefile).
+        """
+        if not _ODD.search(str(self.work)):
+            return self.work / f"kernel-{role}"
+        key = hashlib.sha256(str(self.out).encode()).hexdigest()[:12]
+        return self.cache / "kbuild" / key / self.board.name / f"kernel-{role}"
+
+    def kernel(self, role: str) -> Path:
+        """Return the built bootable kernel."""
+        arch = self.board.arch
+        return self.kbuild(role) / "arch" / arch.name / "boot" / arch.image
+
+    def vmlinux(self, role: str) -> Path:
+        """Return the built kernel's ELF file."""
+        return self.kbuild(role) / "vmlinux"
+
+    def dtb(self, role: str) -> Path:
+        """Return the built device tree."""
+        return self.kbuild(role) / "arch" / self.board.arch.name / "boot" / "dts" / self.board.dtb
+
+    @property
+    def initramfs(self) -> Path:
+        """The built crash initramfs."""
+        return self.work / "initramfs.cpio.xz"
+
+    @property
+    def crashtest(self) -> Path:
+        """Disks, logs and results of crash tests, a folder for each trigger."""
+        return self.out / "crashtest" / self.board.name
+
+    def log(self, name: str) -> Path:
+        """Return the log of a long step."""
+        return self.out / "log" / f"{self.board.name}-{name}.log"

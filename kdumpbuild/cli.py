@@ -1,0 +1,108 @@
+"""The command ``kdumpbuild``: what is not a build. Exit codes are those of :class:`kdumpbuild.errors.Exit`.
+
+0 clean, 1 warnings, 2 errors, 3 the input is not usable. ``kdumpbuild doit`` has the exit codes of doit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from kdumpbuild import __version__
+from kdumpbuild.board.loader import find_boards, load_board
+from kdumpbuild.board.size import format_size
+from kdumpbuild.errors import Exit, Fault, UserError, user_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong and leave with our exit code for unusable input."""
+        self.print_usage(sys.stderr)
+        self.exit(Exit.UNUSABLE, f"error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["doit"]:
+        return _doit(arguments[1:])
+    args = _parser().parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except UserError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)  # what this module is for
+        return Exit.UNUSABLE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="kdumpbuild", description="Build, check and prove kdump for ARM boards.")
+    parser.add_argument("--version", action="version", version=f"kdumpbuild {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    boards = commands.add_parser("boards", help="list the boards that ship with kdumpbuild and those in BOARD_PATH")
+    boards.set_defaults(run=_boards)
+
+    report = commands.add_parser("report", help="say what a dump holds: the cause, the crashed task, its stack")
+    report.add_argument("vmcore", type=Path)
+    report.add_argument("vmlinux", type=Path, help="the production kernel with debug information: debug/vmlinux")
+    report.set_defaults(run=_report)
+
+    commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
+    return parser
+
+
+def _boards(args: argparse.Namespace) -> Exit:
+    del args
+    folders = [Path(p) for p in os.environ.get("BOARD_PATH", "").split(":") if p]
+    faults: list[Fault] = []
+    for name, path in sorted(find_boards(folders).items()):
+        try:
+            board = load_board(path)
+        except UserError as error:
+            faults += error.faults
+            continue
+        tested = f"crash test in QEMU {board.machine.machine.split(',')[0]}" if board.machine else "built and checked"
+        reserved = format_size(board.memory.crashkernel)
+        print(f"{name:20} {board.arch.name:6} crashkernel={reserved:5} {tested:28} {board.description}")
+    if faults:
+        raise UserError(*faults)
+    return Exit.CLEAN
+
+
+def _report(args: argparse.Namespace) -> Exit:
+    from kdumpbuild.analysis import report  # noqa: PLC0415  # drgn is needed here and nowhere else
+
+    for path in (args.vmcore, args.vmlinux):
+        if not path.is_file():
+            raise user_error("there is no such file", where=str(path))
+    print(report.report_file(args.vmcore, args.vmlinux))
+    return Exit.CLEAN
+
+
+def _doit(arguments: list[str]) -> int:
+    from doit.cmd_base import ModuleTaskLoader  # noqa: PLC0415  # takes time, and is needed here only
+    from doit.doit_cmd import DoitMain  # noqa: PLC0415
+
+    from kdumpbuild import tasks  # noqa: PLC0415
+
+    class Loader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
+        """Takes the configuration late: it depends on the variables of the command line."""
+
+        def load_doit_config(self) -> dict[str, object]:
+            return tasks.doit_config()
+
+    try:
+        return int(DoitMain(Loader(tasks)).run(arguments) or 0)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130

@@ -1,0 +1,244 @@
+"""The steps of a build, each a plain function over settings and folders. :mod:`kdumpbuild.tasks` strings them together.
+
+A step reads what earlier steps left in their folders and writes its own; whether it has to run at all is told by the
+``…_facts`` function beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from kdumpbuild import __version__, files, run
+from kdumpbuild.board.loader import fragment_path
+from kdumpbuild.board.size import format_size, human
+from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build.progress import Progress
+from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.kconfig.adapter import KernelKconfig
+from kdumpbuild.kconfig.fragment import read_fragment
+from kdumpbuild.kconfig.resolve import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kdumpbuild.board.arch import Arch
+    from kdumpbuild.board.model import Board
+    from kdumpbuild.build.layout import Layout
+    from kdumpbuild.kconfig.resolve import Resolution
+    from kdumpbuild.settings import Settings
+
+
+def roles(board: Board) -> tuple[str, ...]:
+    """Return the kernels that are built for a board."""
+    own = board.capture.kernel == "own"
+    production = board.production.build or not own
+    return (*(["production"] if production else []), *(["capture"] if own else []))
+
+
+def fragments(board: Board) -> dict[str, list[Path]]:
+    """Return the fragments of each kernel, in the order in which they are applied."""
+    arch = board.arch.name
+    names = {
+        "production": ["production", f"production-{arch}", *board.production.fragments],
+        "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
+    }
+    return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
+
+
+def prepare_source(settings: Settings) -> None:
+    """Unpack the kernel source, once."""
+    found = source.locate(settings.kernel_src, settings.cache)
+    if found.packed and not found.stamp.exists():
+        _say(f"unpacking {found.given}")
+    source.prepare(found, settings.out / "log" / "source.log")
+
+
+def prepare_userland(settings: Settings, arch: Arch) -> None:
+    """Extract Debian's packages, once, unless SYSROOT is given."""
+    if settings.sysroot is None and not userland.stamp_of(userland.default_root(settings.cache, arch)).exists():
+        _say(f"extracting Debian's userland for {arch.debian}")
+        userland.fetch_debian(settings.cache, arch, settings.out / "log" / f"userland-{arch.name}.log")
+    open_userland(settings, arch)
+
+
+def open_userland(settings: Settings, arch: Arch) -> userland.Userland:
+    """Return the userland of an architecture."""
+    root = settings.sysroot or userland.default_root(settings.cache, arch)
+    return userland.open_userland(root, arch, userland.CAPTURE_PROGRAMS)
+
+
+def config_facts(settings: Settings, board: Board) -> object:
+    """Return what the configs depend on, besides the fragments' and base configs' content."""
+    found = source.locate(settings.kernel_src, settings.cache)
+    return [
+        __version__,
+        source.fingerprint(found),
+        toolchain.find(board.arch, settings.cross_compile).check(),
+        board.production,
+        board.capture,
+        board.dump.filesystem,
+        board.waivers,
+        settings.kernel_config,
+    ]
+
+
+def resolve_configs(settings: Settings, layout: Layout) -> None:
+    """Resolve both configs, verify every requested line, emit."""
+    board = layout.board
+    tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
+    kconfig = KernelKconfig(tree, toolchain.find(board.arch, settings.cross_compile))
+    wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
+    bases = {"production": str(settings.kernel_config or _base(board)), "capture": "allnoconfig"}
+    faults: list[Fault] = []
+    resolved: dict[str, Resolution] = {}
+    for role, base in bases.items():
+        try:
+            resolved[role] = resolve(kconfig, base, wanted[role], board.waivers)
+            resolved[role].check()
+        except UserError as error:
+            faults += error.faults
+    if faults:
+        raise UserError(*faults)
+    for role, resolution in resolved.items():
+        files.write_text(layout.config(role), resolution.config_text)
+    files.write_text(layout.fragment, _fragment_text(resolved["production"]))
+    waived = [
+        f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}"
+        for resolution in resolved.values()
+        for w in resolution.waived
+    ]
+    files.write_text(layout.report, json.dumps({"kernel": tree.release, "waived": waived}, indent=1) + "\n")
+
+
+def kernel_facts(settings: Settings, board: Board) -> object:
+    """Return what a kernel depends on, besides its config."""
+    found = source.locate(settings.kernel_src, settings.cache)
+    chain = toolchain.find(board.arch, settings.cross_compile)
+    return [source.fingerprint(found), chain.cross_compile, chain.check(), board.dtb]
+
+
+def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
+    """Compile one of the kernels."""
+    board = layout.board
+    tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
+    with Progress(f"{board.name}: {role} kernel {tree.release}", "files") as progress:
+        kernel.build(
+            tree=tree.path,
+            config=layout.config(role),
+            kbuild=layout.kbuild(role),
+            arch=board.arch,
+            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            jobs=settings.jobs,
+            dtb=board.dtb,
+            log=layout.log(f"kernel-{role}"),
+            progress=progress,
+        )
+
+
+def initramfs_facts(settings: Settings, board: Board) -> object:
+    """Return what the initramfs depends on, besides templates and the capture config."""
+    target = open_userland(settings, board.arch)
+    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    stats = {name: path.stat() for name, path in binaries.items()}
+    return [scripts.capture_conf(board), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+
+
+def build_initramfs(settings: Settings, layout: Layout) -> None:
+    """Pack the crash initramfs, after a look at whether the capture kernel can run what is in it."""
+    board = layout.board
+    target = open_userland(settings, board.arch)
+    config = layout.config(imageset.capture_role(board)).read_text(encoding="utf-8")
+    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    initramfs.check_needs(binaries.values(), kernel.symbols(config))
+    entries = initramfs.capture_entries(target, userland.CAPTURE_PROGRAMS, scripts.capture_conf(board))
+    with files.writing(layout.initramfs):
+        beside = layout.initramfs.with_suffix(".new")
+        beside.write_bytes(initramfs.compress(entries))
+        beside.replace(layout.initramfs)
+
+
+def set_files(layout: Layout) -> list[Path]:
+    """Return the files whose absence makes a set incomplete."""
+    made, board = layout.set, layout.board
+    wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
+    wanted += [made.production_fragment, made.capture_config, made.capture_vmlinux]
+    if board.production.build:
+        wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
+    return wanted
+
+
+def set_facts(settings: Settings, layout: Layout) -> object:
+    """Return what the set depends on, besides the files that are copied into it."""
+    del settings
+    board = layout.board
+    return [__version__, board.memory, board.capture, board.dtb, scripts.boot_snippets(board)]
+
+
+def assemble_set(settings: Settings, layout: Layout) -> None:
+    """Put the image set together."""
+    board = layout.board
+    waived = json.loads(layout.report.read_text(encoding="utf-8"))["waived"]
+    imageset.assemble(
+        layout,
+        imageset.Ingredients(
+            source=source.identity(source.locate(settings.kernel_src, settings.cache)),
+            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            userland=open_userland(settings, board.arch).packages,
+            waived=tuple(waived),
+        ),
+    )
+
+
+def say_built(layout: Layout) -> None:
+    """Tell where the set is, what is in it and what to do next."""
+    board, made = layout.board, layout.set
+    manifest = imageset.read_manifest(made)
+    table = Table.grid(padding=(0, 2))
+    for name, facts in manifest["files"].items():
+        table.add_row(f"  {name}", human(facts["size"]))
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"\nimage set of {board.name}, Linux {manifest['kernel']['release']}: {made.folder}")
+    console.print(table)
+    reserved = format_size(board.memory.crashkernel)
+    console.print(f"  reserve the memory: add crashkernel={reserved} to the production kernel's command line")
+    for waived in manifest["waived"]:
+        console.print(f"  waived: {waived}")
+    if board.machine is not None:
+        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={board.name}\n")
+    else:
+        console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
+
+
+def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path) -> None:
+    """Run one of the project's own test commands, its output shown as it comes."""
+    env = {"KDUMPBUILD_OUT": str(settings.out), "KDUMPBUILD_CACHE": str(settings.cache)}
+    log = settings.out / "log" / f"test-{name}.log"
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    run.run_logged(command, what=f"pass the tests {name}", log=log, cwd=where, env=env, on_line=console.print)
+
+
+def _fragment_text(resolution: Resolution) -> str:
+    """Return the lines that were asked for as one fragment, each group below its reason."""
+    lines = [f"# What kdump needs of the production kernel, for {resolution.kernel} {resolution.arch}."]
+    reason = None
+    for line in resolution.requested:
+        if line.reason != reason:
+            reason = line.reason
+            lines += ["", *(f"# {text}".rstrip() for text in (reason or "").splitlines())]
+        lines.append(line.text)
+    return "\n".join(lines) + "\n"
+
+
+def _base(board: Board) -> str:
+    base = board.production.base
+    return str(fragment_path(base, board.path)) if "/" in base else base
+
+
+def _say(line: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
+

@@ -1,0 +1,340 @@
+"""The build as a graph of doit tasks. Loading this module reads board files and nothing else.
+
+    source ──► config:B ──► kernel:B-production ─┐
+       │           │  └───► kernel:B-capture ────┤
+       │           └──────────────┐              ├──► image:B ──► crashtest:B
+    userland:A ──────────────► initramfs:B ──────┘       │
+                                                       build
+
+Every board B has sub-tasks of its own, for an architecture A. ``BOARD`` only selects, so that going from one board
+to another builds nothing again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit import get_initial_workdir, get_var
+from doit.exceptions import InvalidDodoFile, TaskFailed
+from doit.reporter import ConsoleReporter
+
+from kdumpbuild import files, resources, steps
+from kdumpbuild.board.loader import find_board, find_boards, fragment_path, load_board
+from kdumpbuild.build import imageset, source, userland
+from kdumpbuild.build.layout import Layout
+from kdumpbuild.errors import Fault, UserError, user_error
+from kdumpbuild.settings import Settings, read_settings, refuse_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kdumpbuild.board.model import Board
+
+    Task = dict[str, Any]
+
+__all__ = [
+    "doit_config", "task_build", "task_config", "task_crashtest", "task_image", "task_initramfs", "task_kernel",
+    "task_source", "task_test", "task_userland",
+]  # fmt: skip
+
+
+class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
+    """doit's own report, but a failure is told once, in the words of the one who knows."""
+
+    desc = "one line a task; a failure told once"
+
+    def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:  # noqa: FBT001, FBT002
+        failure = result["exception"]
+        if not isinstance(failure, TaskFailed):
+            super()._write_failure(result, write_exception)
+            return
+        self.outstream.flush()
+        sys.stderr.write(f"error: {failure.message}\n")
+
+    def complete_run(self) -> None:
+        """Say nothing twice."""
+        self.failures = [f for f in self.failures if not isinstance(f["exception"], TaskFailed)]
+        super().complete_run()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the command line and the environment say."""
+
+    settings: Settings
+    boards: dict[str, Board]
+    selected: tuple[str, ...]
+
+    def layout(self, name: str) -> Layout:
+        """Return the folders of a board's build."""
+        return Layout(self.settings.out, self.settings.cache, self.boards[name])
+
+
+@functools.cache
+def context() -> Context:
+    """Read variables and board files. A mistake in them ends doit with its exit code 3 and our message."""
+    try:
+        refuse_unknown(arg.split("=", 1)[0] for arg in sys.argv[1:] if "=" in arg and not arg.startswith("-"))
+        settings = read_settings(_variable, Path(get_initial_workdir() or "."))
+        known = find_boards(settings.board_path)
+        chosen = [find_board(choice, known, settings.base) for choice in settings.boards]
+        boards = {path.stem: load_board(path) for path in chosen}
+        # A fault in a board that nobody chose stops nobody.
+        for name, path in known.items():
+            if name not in boards:
+                try:
+                    boards[name] = load_board(path)
+                except UserError:
+                    continue
+        return Context(settings, boards, tuple(path.stem for path in chosen))
+    except UserError as error:
+        raise InvalidDodoFile(str(error)) from error
+
+
+def _variable(name: str) -> str | None:
+    value = get_var(name, None)
+    return os.environ.get(name) if value is None else str(value)
+
+
+def act(function: Callable[..., None], *args: object) -> tuple[Callable[[], TaskFailed | None], list[Any]]:
+    """Return an action for doit: a mistake of the user's and an interrupt become a failure, not a traceback."""
+
+    def action() -> TaskFailed | None:
+        try:
+            with files.writing(context().settings.out / "log"):
+                function(*args)
+        except UserError as error:
+            return TaskFailed(str(error))
+        except KeyboardInterrupt:
+            return TaskFailed("interrupted; the same command goes on from here")
+        return None
+
+    return (action, [])
+
+
+class Unchanged:
+    """Up to date as long as the facts that ``facts()`` returns are those of the last run. Asked for late."""
+
+    def __init__(self, facts: Callable[[], object]) -> None:
+        self._facts = facts
+
+    def __call__(self, task: Any, values: dict[str, Any]) -> bool:
+        """Return whether the facts are those saved with the task's last success."""
+        try:
+            text = json.dumps(self._facts(), sort_keys=True, default=str)
+        except UserError:
+            return False
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        task.value_savers.append(lambda: {"facts": digest})
+        return values.get("facts") == digest
+
+
+_QUIET = {"io": {"capture": False}, "verbosity": 2}
+
+
+def task_source() -> Task:
+    """Unpack the kernel source and check that it is one."""
+    ctx = context()
+
+    def facts() -> object:
+        found = source.locate(ctx.settings.kernel_src, ctx.settings.cache)
+        return [str(found.given), str(found.tree), found.packed and found.stamp.exists()]
+
+    return {"actions": [act(steps.prepare_source, ctx.settings)], "uptodate": [Unchanged(facts)], **_QUIET}
+
+
+def task_userland() -> Iterator[Task]:
+    """Extract the target's BusyBox, makedumpfile and kexec, or check those in SYSROOT."""
+    ctx = context()
+    for arch in {board.arch.name: board.arch for board in ctx.boards.values()}.values():
+        stamp = userland.stamp_of(userland.default_root(ctx.settings.cache, arch))
+        yield {
+            "name": arch.name,
+            "doc": f"the userland for {arch.name}",
+            "actions": [act(steps.prepare_userland, ctx.settings, arch)],
+            "uptodate": [Unchanged(functools.partial(_userland_facts, ctx.settings, stamp))],
+            **_QUIET,
+        }
+
+
+def _userland_facts(settings: Settings, stamp: Path) -> object:
+    return [settings.sysroot, stamp.exists()]
+
+
+def task_config() -> Iterator[Task]:
+    """Resolve, verify and emit the production and capture configs."""
+    ctx = context()
+    for name, board in sorted(ctx.boards.items()):
+        layout = ctx.layout(name)
+        fragments = steps.fragments(board)
+        own = [ctx.settings.kernel_config] if ctx.settings.kernel_config else []
+        if "/" in board.production.base:
+            own.append(fragment_path(board.production.base, board.path))
+        yield {
+            "name": name,
+            "doc": f"configs of {name}",
+            "actions": [act(steps.resolve_configs, ctx.settings, layout)],
+            "file_dep": [str(p) for p in (*fragments["production"], *fragments["capture"], *own)],
+            "task_dep": ["source"],
+            "targets": [str(layout.config("production")), str(layout.config("capture")), str(layout.fragment)],
+            "uptodate": [Unchanged(functools.partial(steps.config_facts, ctx.settings, board))],
+            "clean": [(_remove, [layout.work])],
+            **_QUIET,
+        }
+
+
+def task_kernel() -> Iterator[Task]:
+    """Compile the capture kernel, and the production kernel of a board that the crash test boots."""
+    ctx = context()
+    for name, board in sorted(ctx.boards.items()):
+        layout = ctx.layout(name)
+        for role in steps.roles(board):
+            products = [layout.kernel(role), layout.vmlinux(role), *([layout.dtb(role)] if board.dtb else [])]
+            yield {
+                "name": f"{name}-{role}",
+                "doc": f"the {role} kernel of {name}",
+                "actions": [act(steps.build_kernel, ctx.settings, layout, role)],
+                "file_dep": [str(layout.config(role))],
+                "task_dep": ["source"],
+                "targets": [str(path) for path in products],
+                "uptodate": [Unchanged(functools.partial(steps.kernel_facts, ctx.settings, board))],
+                "clean": [(_remove, [layout.kbuild(role)])],
+                **_QUIET,
+            }
+
+
+def task_initramfs() -> Iterator[Task]:
+    """Pack the crash initramfs: init, its configuration, BusyBox, makedumpfile, vmcore-dmesg."""
+    ctx = context()
+    for name, board in sorted(ctx.boards.items()):
+        layout = ctx.layout(name)
+        config = layout.config(imageset.capture_role(board))
+        templates = sorted((resources.TEMPLATES / "initramfs").iterdir())
+        yield {
+            "name": name,
+            "doc": f"the crash initramfs of {name}",
+            "actions": [act(steps.build_initramfs, ctx.settings, layout)],
+            "file_dep": [*map(str, templates), str(config)],
+            "task_dep": [f"userland:{board.arch.name}"],
+            "targets": [str(layout.initramfs)],
+            "uptodate": [Unchanged(functools.partial(steps.initramfs_facts, ctx.settings, board))],
+            "clean": True,
+            **_QUIET,
+        }
+
+
+def task_image() -> Iterator[Task]:
+    """Put the image set together: kernel, initramfs, scripts, debug files, manifest."""
+    ctx = context()
+    for name, board in sorted(ctx.boards.items()):
+        layout = ctx.layout(name)
+        parts = [layout.initramfs, layout.fragment]
+        for role in steps.roles(board):
+            parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
+        parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())
+        yield {
+            "name": name,
+            "doc": f"the image set of {name}, in {layout.set.folder}",
+            "actions": [act(steps.assemble_set, ctx.settings, layout)],
+            "file_dep": [str(path) for path in parts],
+            "targets": [str(path) for path in steps.set_files(layout)],
+            "uptodate": [Unchanged(functools.partial(steps.set_facts, ctx.settings, layout))],
+            "clean": [(_remove, [layout.set.folder])],
+            **_QUIET,
+        }
+
+
+def task_build() -> Task:
+    """Build the image set of BOARD and say where it is."""
+    ctx = context()
+    return {
+        "actions": [act(_say_built, ctx)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        **_QUIET,
+    }
+
+
+def task_crashtest() -> Task:
+    """Boot the image set of BOARD in QEMU, crash it for real, capture, open the dump."""
+    ctx = context()
+    return {
+        "actions": [act(_crashtest, ctx)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
+        **_QUIET,
+    }
+
+
+def task_test() -> Iterator[Task]:
+    """Run all tests: lint, types, unit tests, and real crashes of both virt boards."""
+    ctx = context()
+    here = Path(__file__).resolve().parent.parent
+    python = [sys.executable, "-m"]
+    for name, doc, command, needs in (
+        ("lint", "ruff over everything", [*python, "ruff", "check", "."], []),
+        ("types", "mypy over everything", [*python, "mypy"], []),
+        ("unit", "the fast tests, shellcheck among them", [*python, "pytest", "-q", "-m", "not boot"], ["source"]),
+        (
+            "boot",
+            "real crashes of both virt boards",
+            [*python, "pytest", "-q", "-m", "boot"],
+            ["image:arm-virt", "image:arm64-virt"],
+        ),
+    ):
+        yield {
+            "name": name,
+            "doc": doc,
+            "actions": [act(steps.run_tests, ctx.settings, name, command, here)],
+            "task_dep": needs,
+            **_QUIET,
+        }
+
+
+def _need_board(ctx: Context) -> None:
+    if not ctx.selected:
+        raise user_error(
+            "BOARD is not set",
+            why=f"boards: {', '.join(sorted(ctx.boards))}",
+            hint="say which: BOARD=arm-virt; or give the path of your own board file",
+        )
+
+
+def _say_built(ctx: Context) -> None:
+    _need_board(ctx)
+    for name in ctx.selected:
+        steps.say_built(ctx.layout(name))
+
+
+def _crashtest(ctx: Context) -> None:
+    _need_board(ctx)
+    faults: list[Fault] = []
+    for name in ctx.selected:
+        try:
+            steps.crashtest(ctx.settings, ctx.layout(name))
+        except UserError as error:
+            faults += error.faults
+    if faults:
+        raise UserError(*faults)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def doit_config() -> dict[str, Any]:
+    """Return DOIT_CONFIG. The state of what was done lies beside the results that it speaks of."""
+    return {
+        "default_tasks": ["build"],
+        "reporter": Reporter,
+        "backend": "json",
+        "dep_file": str(context().settings.out / ".doit.json"),
+        "verbosity": 2,
+    }
