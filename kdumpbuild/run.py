@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild.errors import user_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
 # Debian package that brings a program, for the hint when it is missing.
 _PACKAGE_OF = {
@@ -80,10 +80,12 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     hint: str = "",
+    accept: Container[int] = (0,),
 ) -> str:
     """Run a program to its end and return its standard output.
 
-    ``what`` says what was being done, for the error. Raises UserError when the program is missing or fails.
+    ``what`` says what was being done, for the error; ``accept`` holds the exit statuses that are no failure.
+    Raises UserError when the program is missing or fails.
     """
     args = [str(arg) for arg in argv]
     args[0] = str(which(args[0], needed_for=f"to {what}"))
@@ -94,7 +96,7 @@ def run(
         )  # fmt: skip
     except OSError as error:
         raise user_error(f"could not {what}: {error}", hint=hint) from error
-    if done.returncode != 0:
+    if done.returncode not in accept:
         raise user_error(
             f"could not {what}: {Path(args[0]).name} ended with {_status(done.returncode)}",
             why=f"$ {shlex.join(args)}\n{tail(done.stderr or done.stdout)}",
@@ -144,9 +146,8 @@ def run_logged(
     args = [str(arg) for arg in argv]
     args[0] = str(which(args[0], needed_for=f"to {what}"))
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8", errors="replace") as sink:
+    with log.open("w", encoding="utf-8", errors="replace", buffering=1) as sink:
         sink.write(f"$ {shlex.join(args)}\n")
-        sink.flush()
         with subprocess.Popen(
             args, cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,

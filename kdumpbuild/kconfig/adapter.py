@@ -1,0 +1,364 @@
+# ruff: noqa: SLF001  # kconfiglib has no other door for what is done here
+"""Reading a kernel's Kconfig files with kconfiglib, and giving symbols the values that the kernel's own conf gives.
+
+kconfiglib 14.1.0 knows the language and the rules of 2019. Here it learns what came since:
+
+* ``modules`` as a property of its own, ``Linux kernel commit 6dd85ff178cd`` (in v5.16);
+* ``transitional`` symbols, ``Linux kernel commit f9afce4f32e9`` (in v6.18);
+* ``depends on A if B``, ``Linux kernel commit 76df6815dab7`` (in v7.0);
+* the order of precedence inside a choice, ``Linux kernel commit f79dc03fe68c`` (in v6.11);
+* values of symbols that are implied, ``Linux kernel commit def2fbffe62c`` (in v5.7).
+
+Classes of kconfiglib are extended in a copy of the module that nobody else sees.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tempfile
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdumpbuild.errors import user_error
+from kdumpbuild.run import environment, run, shell, which
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
+
+    from kdumpbuild.kconfig.tree import KernelTree
+
+_ENVIRON = threading.Lock()
+"""kconfiglib looks into ``os.environ`` while it starts; one parse at a time."""
+
+_MACHINE = {"arm": "arm", "arm64": "aarch64"}
+"""First part of the compiler's ``-dumpmachine``, by ``ARCH=``."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What Kbuild is told about the compiler: the variables of its command line."""
+
+    arch: str
+    """``ARCH=``"""
+    cross_compile: str
+    """``CROSS_COMPILE=``"""
+    cc: str = ""
+    """``CC=``, when it is not ``$(CROSS_COMPILE)gcc``: for example ``ccache arm-linux-gnueabihf-gcc``."""
+    ld: str = ""
+    """``LD=``, when it is not ``$(CROSS_COMPILE)ld``."""
+
+    @property
+    def compiler(self) -> str:
+        """The command that compiles."""
+        return self.cc or f"{self.cross_compile}gcc"
+
+    def make_variables(self) -> list[str]:
+        """Return the arguments for ``make`` that say the same."""
+        given = {"ARCH": self.arch, "CROSS_COMPILE": self.cross_compile, "CC": self.cc, "LD": self.ld}
+        return [f"{name}={value}" for name, value in given.items() if value]
+
+    def check(self) -> str:
+        """Return the first line of the compiler's ``--version``.
+
+        Raises UserError when the compiler is missing or compiles for another architecture.
+        """
+        words = self.compiler.split()
+        program = next((word for word in words if Path(word).name not in ("ccache", "distcc", "sccache")), "gcc")
+        hint = "set CROSS_COMPILE to the prefix of a cross compiler for this architecture"
+        which(program, needed_for=f"to compile for {self.arch}")
+        if "clang" not in Path(program).name:
+            machine = run([program, "-dumpmachine"], what=f"ask {program} what it compiles for", hint=hint).strip()
+            if self.arch in _MACHINE and not machine.startswith(_MACHINE[self.arch]):
+                raise user_error(
+                    f"{program} compiles for {machine}, not for {self.arch}",
+                    where=f"CROSS_COMPILE={self.cross_compile}", hint=hint,
+                )  # fmt: skip
+        return run([program, "--version"], what=f"ask {program} for its version", hint=hint).splitlines()[0]
+
+
+def kbuild_environment(tree: KernelTree, toolchain: Toolchain) -> dict[str, str]:
+    """Return what Kbuild exports to Kconfig: the top Makefile's variables, as far as Kconfig files read them."""
+    cross = toolchain.cross_compile
+    version_text = toolchain.check().replace("#", "")
+    values = environment()
+    values |= {
+        "ARCH": toolchain.arch, "SRCARCH": toolchain.arch, "SUBARCH": toolchain.arch,
+        "srctree": str(tree.path), "KERNELVERSION": tree.release,
+        "CROSS_COMPILE": cross, "CC": toolchain.compiler, "LD": toolchain.ld or f"{cross}ld",
+        "AR": f"{cross}ar", "NM": f"{cross}nm", "OBJCOPY": f"{cross}objcopy", "OBJDUMP": f"{cross}objdump",
+        "READELF": f"{cross}readelf", "STRIP": f"{cross}strip",
+        "HOSTCC": "gcc", "HOSTCXX": "g++", "CONFIG_SHELL": "sh", "MAKE": "make", "AWK": "awk", "PERL": "perl",
+        "PYTHON3": "python3", "PAHOLE": "pahole", "RUSTC": "rustc", "BINDGEN": "bindgen",
+        "CC_VERSION_TEXT": version_text, "KBUILD_DEFCONFIG": "defconfig",
+    }  # fmt: skip
+    if "clang" in version_text:
+        triple = {"arm": "arm-linux-gnueabi", "arm64": "aarch64-linux-gnu"}.get(toolchain.arch, "")
+        values["CLANG_FLAGS"] = f"--target={triple} -fintegrated-as -Werror=unknown-warning-option"
+    with tempfile.TemporaryDirectory(prefix="kdumpbuild-kconfig-") as scratch:
+
+        def ask(command: str) -> str:
+            return shell(command, cwd=Path(scratch), env=values)[0].strip()
+
+        values["RUSTC_VERSION_TEXT"] = ask("$RUSTC --version 2>/dev/null").replace("#", "")
+        pahole = tree.path / "scripts/pahole-version.sh"
+        values["PAHOLE_VERSION"] = ask(f"{pahole} pahole 2>/dev/null") if pahole.exists() else ""
+    return values
+
+
+@contextmanager
+def _replaced_environ(values: Mapping[str, str]) -> Iterator[None]:
+    """Show kconfiglib this environment and no other; the process's own comes back in the end."""
+    with _ENVIRON:
+        before = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(values)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _private_kconfiglib() -> Any:
+    spec = importlib.util.find_spec("kconfiglib")
+    if spec is None or spec.loader is None:
+        raise user_error("the Python package kconfiglib is missing", hint="pip install kconfiglib==14.1.0")
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+lib: Any = _private_kconfiglib()
+_Y, _M, _N = 2, 1, 0
+
+
+class _Symbol(lib.Symbol):  # type: ignore[misc]
+    """A symbol whose value follows sym_calc_value() of scripts/kconfig/symbol.c."""
+
+    __slots__ = ()
+
+    @property
+    def tri_value(self) -> int:
+        return _tri_value(self)
+
+
+def _tri_value(sym: Any) -> int:
+    if sym._cached_tri_val is not None:
+        return int(sym._cached_tri_val)
+    if sym.orig_type not in (lib.BOOL, lib.TRISTATE):
+        sym._cached_tri_val = _N
+        return _N
+    visible = sym.visibility
+    sym._write_to_conf = visible != _N
+    if sym.choice is not None:
+        value = _Y if visible and sym.choice.selection is sym else _N
+    else:
+        value = _free_value(sym, visible)
+    if value == _M and sym.type is lib.BOOL:
+        value = _Y
+    sym._cached_tri_val = value
+    return value
+
+
+def _free_value(sym: Any, visible: int) -> int:
+    """Return the value of a symbol outside of choices: the user's or the default one, then what is selected."""
+    selected = _as_bool(sym, lib.expr_value(sym.rev_dep))
+    has_user_value = visible and sym.user_value is not None
+    value = min(sym.user_value, visible) if has_user_value else _default_value(sym)
+    if selected:
+        sym._write_to_conf = True
+    return int(max(value, selected))
+
+
+def _default_value(sym: Any) -> int:
+    value = _N
+    for default, condition in sym.defaults:
+        if limit := lib.expr_value(condition):
+            value = min(lib.expr_value(default), limit)
+            break
+    if value:
+        sym._write_to_conf = True
+    if implied := _as_bool(sym, lib.expr_value(sym.weak_rev_dep)):
+        sym._write_to_conf = True
+        value = min(max(value, implied), _as_bool(sym, lib.expr_value(sym.direct_dep)))
+    return value
+
+
+def _as_bool(sym: Any, value: int) -> int:
+    """Return y for the m of a bool, as conf does with what a symbol depends on and what turns it on."""
+    return _Y if value == _M and sym.type is lib.BOOL else value
+
+
+class _Choice(lib.Choice):  # type: ignore[misc]
+    """A choice that remembers in which order its members were assigned: the last one goes first."""
+
+    __slots__ = ("assigned",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.assigned: list[Any] = []
+
+    def _selection(self) -> Any:
+        if not self.visibility:
+            return None
+        visible = [member for member in self.syms if member.visibility]
+        order = [s for s in self.assigned if s.visibility]
+        for member in order:
+            if member.user_value == _Y:
+                return member
+        default = self._selection_from_defaults()
+        if default is not None and default.user_value != _N:
+            return default
+        # The default was turned off: the first member that nobody spoke of, or else the one turned off first.
+        unspoken = [member for member in visible if member.user_value is None]
+        return unspoken[0] if unspoken else (order[-1] if order else None)
+
+
+lib.Symbol, lib.Choice = _Symbol, _Choice
+lib._SYMBOL_CHOICE = frozenset({_Symbol, _Choice})
+
+
+class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
+    """The Kconfig files of one kernel tree for one architecture and toolchain.
+
+    Not for concurrent use. :meth:`reset` forgets all assignments, so that one parse serves several configs.
+    """
+
+    def __init__(self, tree: KernelTree, toolchain: Toolchain) -> None:
+        """Parse. Raises UserError with file and line where the files hold something that is not understood."""
+        self.tree = tree
+        self.toolchain = toolchain
+        self.transitional: set[Any] = set()
+        self._node: Any = None
+        self._values = kbuild_environment(tree, toolchain)
+        try:
+            with tempfile.TemporaryDirectory(prefix="kdumpbuild-kconfig-") as scratch:
+                self._scratch = Path(scratch)
+                with _replaced_environ(self._values):
+                    super().__init__("Kconfig", warn=True, warn_to_stderr=False)
+        except lib.KconfigError as error:
+            raise _parse_fault(str(error), tree) from error
+        except OSError as error:
+            raise user_error(f"cannot read the Kconfig files of {tree.name}: {error}", where=str(tree.path)) from error
+        for sym in self.transitional:
+            _make_transitional(self, sym)
+
+    # --- the language ------------------------------------------------------------------------------------------
+
+    def _tokenize(self, s: str) -> Any:
+        word = s.strip()
+        if word == "modules":
+            s = "option modules\n"
+        elif word == "transitional":
+            if self._node is None or self._node.item.__class__ is not _Symbol:
+                self._line = s
+                self._parse_error("only symbols can be transitional")
+            self.transitional.add(self._node.item)
+            return (None,)
+        return super()._tokenize(s)
+
+    def _parse_props(self, node: Any) -> None:
+        self._node = node
+        super()._parse_props(node)
+
+    def _expect_expr_and_eol(self) -> Any:
+        if self._tokens[0] is not lib._T_DEPENDS:
+            return super()._expect_expr_and_eol()
+        wanted = self._parse_expr(True)
+        if self._check_token(lib._T_IF):
+            wanted = self._make_or(wanted, self._is_n(self._parse_expr(True)))
+        if self._tokens[self._tokens_i] is not None:
+            self._trailing_tokens_error()
+        return wanted
+
+    def _is_n(self, expr: Any) -> Any:
+        """Return the expression ``expr = n``, as expr_trans_compare() of scripts/kconfig/expr.c does."""
+        if expr.__class__ is not tuple:
+            return (lib.EQUAL, expr, self.n)
+        kind = expr[0]
+        if kind is lib.AND:
+            return self._make_or(self._is_n(expr[1]), self._is_n(expr[2]))
+        if kind is lib.OR:
+            return self._make_and(self._is_n(expr[1]), self._is_n(expr[2]))
+        # A negated or relational expression is n exactly where its opposite is y; m does not come out of a relation.
+        return (lib.NOT, expr)
+
+    def _fn_val(self, args: list[str]) -> str:
+        if args[0] == "shell" and "shell" not in self.variables and len(args) == 2:
+            out, err = shell(args[1], cwd=self._scratch, env=self._values)
+            if err:
+                self._warn(f"'{args[1]}' wrote to stderr: {err.strip()}", self.filename, self.linenr)
+            return out.rstrip("\n").replace("\n", " ")
+        return str(super()._fn_val(args))
+
+    # --- values ------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget every assignment."""
+        self.warn = False
+        for sym in self.unique_defined_syms:
+            sym.user_value = None
+        for choice in self.unique_choices:
+            choice.user_value = choice.user_selection = None
+            choice.assigned.clear()
+        self._invalidate_all()
+        self.warn = True
+
+    def assign(self, sym: Any, value: str) -> bool:
+        """Give a symbol a user's value, as a line of a .config does. False: the value is not of the symbol's type."""
+        warn, self.warn = self.warn, False
+        try:
+            if not sym.set_value(value):
+                return False
+        finally:
+            self.warn = warn
+        if sym.choice is not None:
+            if sym in sym.choice.assigned:
+                sym.choice.assigned.remove(sym)
+            sym.choice.assigned.insert(0, sym)
+            sym.choice._rec_invalidate()
+        return True
+
+    def assign_no_to_rest(self) -> None:
+        """Turn off whatever has a prompt and was not spoken of, as ``make allnoconfig`` does."""
+        warn, self.warn = self.warn, False
+        for sym in self.unique_defined_syms:
+            if sym.user_value is None and sym.orig_type in (lib.BOOL, lib.TRISTATE) and sym.choice is None:
+                if sym in self.transitional or not any(node.prompt for node in sym.nodes):
+                    continue
+                sym.user_value = _Y if sym.is_allnoconfig_y else _N
+        self._invalidate_all()
+        self.warn = warn
+
+    def config_text(self) -> str:
+        """Return the whole .config, as conf_write() of scripts/kconfig/confdata.c writes it."""
+        self.warn = False
+        heading = f"#\n# Automatically generated file; DO NOT EDIT.\n# {self.mainmenu_text}\n#\n"
+        hidden = [sym for sym in self.transitional if sym.nodes]
+        text = str(self._config_contents(heading))
+        self.warn = True
+        if hidden:
+            names = "|".join(re.escape(sym.name) for sym in hidden)
+            text = re.sub(rf"^(# )?CONFIG_({names})(=.*| is not set)\n", "", text, flags=re.MULTILINE)
+        return text
+
+
+def _make_transitional(kconfig: KernelKconfig, sym: Any) -> None:
+    """Let a transitional symbol take a user's value although it has no prompt. It is left out of the .config."""
+    sym.nodes[0].prompt = ("(transitional)", kconfig.y)
+
+
+def _parse_fault(text: str, tree: KernelTree) -> Exception:
+    text = text.strip()
+    match = re.match(r"(?:error: )?([^\s:]+:\d+):\s*(?:error: )?(.*)", text, re.DOTALL)
+    where, what = (match[1], match[2]) if match else ("Kconfig", text)
+    return user_error(
+        f"{tree.name}: Kconfig: {what}", where=str(tree.path / where),
+        hint="a Kconfig language newer than this kdumpbuild knows, a damaged tree, or a toolchain that is not usable",
+    )  # fmt: skip
