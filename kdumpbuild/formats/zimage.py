@@ -49,7 +49,6 @@ class ZImage:
     """TEXT_OFFSET: where the unpacked kernel lies, from the start of its RAM. None in tables that lack it."""
     appended_dtb: bool
     """Whether a device tree follows the image."""
-    uncompressed: bool = False
 
     @property
     def unpacked(self) -> int | None:

@@ -10,7 +10,9 @@ import pytest
 
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.arm64_image import read_arm64_image
-from kdumpbuild.formats.zimage import KRNL_SIZE, MAGIC, TABLE_MAGIC, read_zimage
+from kdumpbuild.formats.zimage import KRNL_SIZE, read_zimage
+from tests.fuzz.readers import image as image_bytes
+from tests.fuzz.readers import zimage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,22 +24,7 @@ EDATA, BSS, LENGTH, TEXTOFS = 0x15B94A8, 0x6ACE8, 0x5C4200, 0x208000
 def make_zimage(
     *, edata: int = EDATA, bss: int = BSS, length: int = LENGTH, textofs: int | None = TEXTOFS, tail: bytes = b""
 ) -> bytes:
-    """Return a zImage that has the header and table of a real one and nothing to run."""
-    data = bytearray(length)
-    struct.pack_into("<5I", data, 0x24, MAGIC, 0, length, 0x04030201, TABLE_MAGIC)
-    struct.pack_into("<I", data, 0x38, 0x1000)
-    words = [KRNL_SIZE, length - 4, bss, *([textofs, 65536] if textofs is not None else [])]
-    table = [7, 0x1234, 0, 0, 0, 0, 0, len(words) + 1, *words, 0]  # an unknown tag comes first
-    struct.pack_into(f"<{len(table)}I", data, 0x1000, *table)
-    struct.pack_into("<I", data, length - 4, edata)
-    return bytes(data) + tail
-
-
-def make_image(
-    *, image_size: int = 0x600000, flags: int = 0xA, text_offset: int = 0, start: bytes = b"MZ\0\0"
-) -> bytes:
-    header = start.ljust(8, b"\0") + struct.pack("<3Q", text_offset, image_size, flags) + bytes(24) + b"ARM\x64"
-    return header.ljust(4096, b"\0")
+    return zimage(edata=edata, bss=bss, size=length, textofs=textofs, tail=tail)
 
 
 def test_zimage_of_a_kernel_with_a_large_text_offset() -> None:
@@ -89,7 +76,7 @@ def test_appended_device_tree_is_seen(tmp_path: Path) -> None:
         (bytes(100), "expected the magic"),
         (b"\x7fELF" + bytes(100), "an ELF file"),
         (b"\x27\x05\x19\x56" + bytes(100), "uImage"),
-        (make_image(), "arm64 Image"),
+        (image_bytes(), "arm64 Image"),
         (make_zimage(length=0x10000)[:-100], "the file has"),
         (make_zimage(length=0x10000, edata=0xFFFFFFF0), "its table says"),
     ],
@@ -110,7 +97,7 @@ def test_a_table_that_loops_or_points_outside_is_refused() -> None:
 
 
 def test_arm64_image() -> None:
-    image = read_arm64_image(make_image())
+    image = read_arm64_image(image_bytes())
     assert image.form == "Image"
     assert image.image_size == 0x600000
     assert image.page_size == 4096
@@ -120,7 +107,7 @@ def test_arm64_image() -> None:
 
 
 def test_arm64_image_in_its_wrappings() -> None:
-    packed = read_arm64_image(gzip.compress(make_image(start=b"\x01\x02\x03\x04", flags=6)))
+    packed = read_arm64_image(gzip.compress(image_bytes(start=b"\x01\x02\x03\x04", flags=6)))
     assert packed.form == "gzip"
     assert packed.image_size == 0x600000
     assert packed.page_size == 65536
@@ -129,12 +116,12 @@ def test_arm64_image_in_its_wrappings() -> None:
 
 
 def test_arm64_image_of_before_the_size_field() -> None:
-    assert read_arm64_image(make_image(image_size=0)).text_offset == 0x80000
+    assert read_arm64_image(image_bytes(image_size=0)).text_offset == 0x80000
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", bytes(64), b"\x1f\x8b" + bytes(60), make_image(image_size=1 << 40), make_zimage(length=65536)],
+    [b"", bytes(64), b"\x1f\x8b" + bytes(60), image_bytes(image_size=1 << 40), make_zimage(length=65536)],
 )
 def test_what_is_no_arm64_image_is_refused(data: bytes) -> None:
     with pytest.raises(UserError, match=r"arm64 Image|gzip"):
