@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kdumpbuild.errors import Fault, UserError, nearest, user_error
+from kdumpbuild.errors import Fault, UserError, user_error
 from kdumpbuild.kconfig import why
 from kdumpbuild.kconfig.adapter import lib
 from kdumpbuild.kconfig.fragment import config_line
@@ -217,9 +218,8 @@ def _verify(kconfig: KernelKconfig, line: Line) -> Unmet | None:
             text = f"{kconfig.tree.name} gives it no type"
         else:
             text = f"no such symbol in {kconfig.tree.name} for {kconfig.toolchain.arch}"
-        known = [s.name for s in kconfig.unique_defined_syms]
-        close = nearest(line.symbol, known)
-        hint = close if close.startswith("did you") else "the symbol may have another name in this kernel"
+        close = difflib.get_close_matches(line.symbol, [s.name for s in kconfig.unique_defined_syms], n=1, cutoff=0.8)
+        hint = f"did you mean CONFIG_{close[0]}?" if close else "it may have another name in this kernel"
         return Unmet(line, "", "unknown", "", text, f"{hint}\nif it is meant for other kernels only, say so in the"
                      " comment above it: #@ kernel >= X.Y, #@ kernel < X.Y or #@ arch NAME")  # fmt: skip
     if problem := _wrong_type(sym, line):

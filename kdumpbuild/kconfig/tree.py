@@ -74,8 +74,15 @@ class KernelTree:
         return f"Linux {self.release}"
 
     def defconfig(self, arch: str, name: str) -> Path:
-        """Return the path of ``arch/<arch>/configs/<name>``. Raises UserError with the nearest known name."""
+        """Return the path of ``arch/<arch>/configs/<name>``; ``defconfig`` is what the architecture takes by default.
+
+        Raises UserError with the nearest known name.
+        """
         folder = self.path / "arch" / arch / "configs"
+        if name == "defconfig":
+            makefile = (self.path / "arch" / arch / "Makefile").read_text(encoding="utf-8", errors="replace")
+            if named := re.search(r"^KBUILD_DEFCONFIG\s*:?=\s*(\S+)", makefile, re.MULTILINE):
+                name = named[1]
         for candidate in (name, f"{name}_defconfig"):
             if (folder / candidate).is_file():
                 return folder / candidate

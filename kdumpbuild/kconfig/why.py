@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild.kconfig.adapter import lib
@@ -68,7 +69,9 @@ def _explain(kconfig: KernelKconfig, expr: Any, wanted: int, depth: int, seen: s
         if part.__class__ is tuple:
             yield f"{pad}needs {valued(part)}"
         elif part.__class__ is lib.Choice:
-            yield f"{pad}needs the choice {_prompt(part)} ({definition(part)}), which is not visible"
+            yield f"{pad}needs the choice {_prompt(part)} ({definition(part)})"
+            if depth < _DEPTH:
+                yield from _explain(kconfig, visibility(part), wanted, depth + 1, seen)
         elif not part.nodes:
             yield f"{pad}needs {part.name}, which {kconfig.tree.name} does not define for {kconfig.toolchain.arch}"
         else:
@@ -110,11 +113,8 @@ def _promptless(kconfig: KernelKconfig, sym: Any, wanted: int, depth: int, seen:
 
 def visibility(sym: Any) -> Any:
     """Return the expression that decides whether a user's value for the symbol counts."""
-    result = sym.kconfig.n
-    for node in sym.nodes:
-        if node.prompt:
-            result = sym.kconfig._make_or(result, node.prompt[1])  # noqa: SLF001
-    return result
+    conditions = [node.prompt[1] for node in sym.nodes if node.prompt]
+    return functools.reduce(lambda one, other: (lib.OR, one, other), conditions) if conditions else sym.kconfig.n
 
 
 def selectors_of(sym: Any) -> list[Any]:
