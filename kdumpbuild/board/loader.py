@@ -121,7 +121,7 @@ class _Source:
         header = re.compile(r"\s*\[\[?\s*([^\]]*?)\s*\]")
         assignment = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
         numbers = [k for k in keys if isinstance(k, int)]
-        skip = numbers[0] if numbers and self._is_array(tables) else 0
+        skip = numbers[0] + 1 if numbers and self._is_array(tables) else 0
         current, best = "", 1
         for number, line in enumerate(self.lines, 1):
             if match := header.match(line):
@@ -129,7 +129,7 @@ class _Source:
                 if current in (".".join(tables), ".".join([*tables, key])):
                     best = number
                     skip -= line.lstrip().startswith("[[")
-            elif current == ".".join(tables) and skip < 1 and assignment.match(line):
+            elif current == ".".join(tables) and skip == 0 and assignment.match(line):
                 return number
         return best
 
