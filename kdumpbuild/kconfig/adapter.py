@@ -325,6 +325,21 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
             sym.choice._rec_invalidate()
         return True
 
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Let the block assign what it likes; afterwards everything is as it was."""
+        values = [(sym, sym.user_value) for sym in self.unique_defined_syms if sym.user_value is not None]
+        choices = [(c, c.user_value, c.user_selection, list(c.assigned)) for c in self.unique_choices]
+        try:
+            yield
+        finally:
+            self.reset()
+            for sym, value in values:
+                sym.user_value = value
+            for choice, value, selection, assigned in choices:
+                choice.user_value, choice.user_selection, choice.assigned = value, selection, assigned
+            self._invalidate_all()
+
     def assign_no_to_rest(self) -> None:
         """Turn off whatever has a prompt and was not spoken of, as ``make allnoconfig`` does."""
         warn, self.warn = self.warn, False

@@ -112,26 +112,19 @@ def resolve(
     that no fragment asks for is off, as with ``merge_config.sh -n``; with the others it has its default.
     Raises UserError when the base cannot be read; lines that do not take effect are in the result.
     """
-    requested, overridden = _winners(kconfig, fragments)
-    kconfig.reset()
-    _apply_base(kconfig, base)
-    for line in requested:
-        if (sym := _known(kconfig, line.symbol)) is not None and not _wrong_type(sym, line):
-            kconfig.assign(sym, line.value)
-    if str(base) == "allnoconfig":
-        kconfig.assign_no_to_rest()
+    requested, overridden = winners(kconfig, fragments)
+    apply(kconfig, base, requested)
     text = kconfig.config_text()
-    met: list[Line] = []
     faults: list[Unmet] = []
     lost: list[Line] = []
     for line in requested:
-        unmet = _verify(kconfig, line)
-        if unmet is None:
-            met.append(line)
-        elif unmet.kind == "choice" and _lost_to_later_file(kconfig, line, requested):
+        fault = unmet(kconfig, line)
+        if fault is None:
+            continue
+        if fault.kind == "choice" and _lost_to_later_file(kconfig, line, requested):
             lost.append(line)
         else:
-            faults.append(unmet)
+            faults.append(fault)
     reasons = {waiver.name.removeprefix("CONFIG_"): waiver.reason for waiver in waivers}
     return Resolution(
         kernel=kconfig.tree.name,
@@ -141,9 +134,25 @@ def resolve(
         values={sym.name: sym.str_value for sym in kconfig.unique_defined_syms},
         requested=tuple(line for line in requested if line not in lost),
         overridden=(*overridden, *lost),
-        unmet=tuple(unmet for unmet in faults if unmet.line.symbol not in reasons),
+        unmet=tuple(u for u in faults if u.line.symbol not in reasons),
         waived=tuple(Waived(u, reasons[u.line.symbol]) for u in faults if u.line.symbol in reasons),
     )
+
+
+def apply(kconfig: KernelKconfig, base: str | Path, lines: Iterable[Line]) -> None:
+    """Bring the configuration into the state of a base with lines on top. Raises UserError for an unusable base."""
+    kconfig.reset()
+    _apply_base(kconfig, base)
+    assign_lines(kconfig, lines)
+    if str(base) == "allnoconfig":
+        kconfig.assign_no_to_rest()
+
+
+def assign_lines(kconfig: KernelKconfig, lines: Iterable[Line]) -> None:
+    """Assign what lines ask for, as far as the tree knows their symbols and the values are of their types."""
+    for line in lines:
+        if (sym := _known(kconfig, line.symbol)) is not None and not _wrong_type(sym, line):
+            kconfig.assign(sym, line.value)
 
 
 def load_config(kconfig: KernelKconfig, path: Path) -> None:
@@ -179,7 +188,7 @@ def _apply_base(kconfig: KernelKconfig, base: str | Path) -> None:
     load_config(kconfig, Path(base))
 
 
-def _winners(kconfig: KernelKconfig, fragments: Sequence[Fragment]) -> tuple[list[Line], list[Line]]:
+def winners(kconfig: KernelKconfig, fragments: Sequence[Fragment]) -> tuple[list[Line], list[Line]]:
     """Return the lines that count, and those that a later fragment replaced by another value."""
     last: dict[str, Line] = {}
     overridden = []
@@ -211,7 +220,8 @@ def _wrong_type(sym: Any, line: Line) -> str:
     return "" if good else f"CONFIG_{sym.name} is of type {kind}"
 
 
-def _verify(kconfig: KernelKconfig, line: Line) -> Unmet | None:
+def unmet(kconfig: KernelKconfig, line: Line) -> Unmet | None:
+    """Return why a line has no effect in the present configuration, or None when it has."""
     sym = _known(kconfig, line.symbol)
     if sym is None:
         if line.symbol in kconfig.syms and kconfig.syms[line.symbol].nodes:

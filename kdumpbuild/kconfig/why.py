@@ -22,9 +22,13 @@ def expression(expr: Any) -> str:
     return str(lib.expr_str(expr, _plain))
 
 
-def valued(expr: Any) -> str:
-    """Return an expression with each symbol's present value: ``ARCH_X [=y] && !SMP [=y]``."""
-    return str(lib.expr_str(expr, _with_value))
+def valued(expr: Any, *, inside: Any = None) -> str:
+    """Return an expression with each symbol's present value: ``ARCH_X [=y] && !SMP [=y]``.
+
+    ``inside`` is the operator that joins it with others, for the parentheses.
+    """
+    text = str(lib.expr_str(expr, _with_value))
+    return f"({text})" if inside is lib.AND and expr.__class__ is tuple and expr[0] is lib.OR else text
 
 
 def value_of(expr: Any) -> str:
