@@ -83,7 +83,7 @@ def context() -> Context:
     """Read variables and board files. A mistake in them ends doit with its exit code 3 and our message."""
     try:
         refuse_unknown(arg.split("=", 1)[0] for arg in sys.argv[1:] if "=" in arg and not arg.startswith("-"))
-        settings = read_settings(_variable, Path(get_initial_workdir() or "."))
+        settings = read_settings(_variable, Path(get_initial_workdir() or Path.cwd()))
         known = find_boards(settings.board_path)
         chosen = [find_board(choice, known, settings.base) for choice in settings.boards]
         boards = {path.stem: load_board(path) for path in chosen}

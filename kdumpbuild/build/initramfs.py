@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 # The kernel's decompressor allocates the whole dictionary: a large one costs more memory than it saves.
 XZ_DICTIONARY = 256 << 10
 MTIME = 1577836800
+# BusyBox under these names; a link for each of its applets would cost memory for nothing.
+_APPLETS = (
+    "cat", "cttyhack", "findfs", "grep", "kill", "ls", "mkdir", "mount", "mv", "reboot", "rm", "setsid", "sh", "sleep",
+    "stat", "sync", "umount", "uname", "watchdog",
+)  # fmt: skip
 _FOLDERS = ("dev", "mnt", "proc", "sys", "tmp")
 
 
@@ -32,6 +37,7 @@ def capture_entries(userland: Userland, programs: Iterable[str], conf: str) -> l
         *base_entries(userland, programs),
         cpio.file("init", init, executable=True),
         cpio.file("etc/kdump.conf", conf.encode()),
+        *(cpio.link(f"bin/{name}", "busybox") for name in _APPLETS),
     ]
 
 
@@ -90,15 +96,19 @@ def check_needs(binaries: Iterable[Path], config: Mapping[str, str]) -> None:
     An example: Debian's armhf is Thumb-2 code, which a kernel without ARM_THUMB ends with "No working init found".
     """
     needs: dict[str, set[str]] = {}
+    reasons: dict[str, str] = {}
     for path in binaries:
-        for symbol in elf.userland_needs(path):
-            if config.get(symbol, "n") == "n":
+        for need in elf.userland_needs(path).config:
+            symbol = f"CONFIG_{need.symbol}"
+            if need.certain and config.get(symbol, "n") == "n":
                 needs.setdefault(symbol, set()).add(path.name)
+                reasons[symbol] = need.why
     if needs:
         raise UserError(
             *(
                 Fault(
                     f"the capture kernel has no {symbol}, and {', '.join(sorted(names)[:4])} of the userland need it",
+                    why=f"{min(names)}: {reasons[symbol]}",
                     hint=f"add {symbol}=y to a fragment of the board's [capture], or use a userland that does without",
                 )
                 for symbol, names in sorted(needs.items())

@@ -1,0 +1,113 @@
+"""The configuration that the static scripts read, and the arguments for boot loaders. Pure: text from a board."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdumpbuild.board.size import format_size
+from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.render import render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kdumpbuild.board.model import Board
+
+# kexec-tools appends " elfcorehdr=0x… mem=…K" on arm (kexec/arch/arm/crashdump-arm.c).
+_KEXEC_APPENDS = 64
+# Arguments that belong to the production kernel and break or waste the capture kernel's memory.
+_FORBIDDEN = {
+    "crashkernel": "it would reserve the capture kernel's own memory",
+    "elfcorehdr": "kexec adds it",
+    "mem": "kexec adds it",
+}
+
+
+def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
+    """Return the capture kernel's command line for its config (``CONFIG_X`` to value).
+
+    Arguments that this kernel does not know are left out. ``panic=`` is always there: without it a capture that fails
+    hangs for ever (Linux, PANIC_TIMEOUT defaults to 0). Raises UserError when the board's own arguments cannot be used
+    or the line is too long.
+    """
+    def on(symbol: str) -> bool:
+        return config.get(f"CONFIG_{symbol}", "n") != "n"
+
+    arguments = [f"console={board.capture.console}"]
+    candidates = {
+        "nr_cpus=1": on("SMP"),
+        "reset_devices": True,
+        "cma=0": on("CMA") or on("DMA_CMA"),
+        "cgroup_disable=memory": on("MEMCG"),
+        "novmcoredd": on("PROC_VMCORE_DEVICE_DUMP"),
+        "transparent_hugepage=never": on("TRANSPARENT_HUGEPAGE"),
+        "hugetlb_cma=0": on("HUGETLB_PAGE") and on("CMA"),
+        "nokaslr": on("RANDOMIZE_BASE"),
+        "swiotlb=noforce": on("SWIOTLB"),
+        "panic=5": True,
+        "oops=panic": True,
+        f"watchdog.open_timeout={board.dump.deadline}": board.watchdog is not None and on("WATCHDOG_CORE"),
+    }
+    arguments += [argument for argument, wanted in candidates.items() if wanted]
+    arguments += ["rdinit=/init", *board.capture.cmdline.split()]
+    line = " ".join(arguments)
+    faults = [
+        Fault(f"capture.cmdline: {name}= cannot be used", where=str(board.path), why=why, hint="leave it out")
+        for name, why in _FORBIDDEN.items()
+        if any(argument.split("=", 1)[0] == name for argument in board.capture.cmdline.split())
+    ]
+    room = board.arch.command_line_size - 1 - _KEXEC_APPENDS
+    if len(line.encode()) > room:
+        faults.append(
+            Fault(
+                f"capture.cmdline: the whole line has {len(line.encode())} bytes, {room} fit",
+                where=str(board.path),
+                why=f"{board.arch.name} kernels take {board.arch.command_line_size} bytes, and kexec adds its own",
+                hint=f"shorten it; the whole line: {line}",
+            )
+        )
+    if faults:
+        raise UserError(*faults)
+    return line
+
+
+def capture_conf(board: Board) -> str:
+    """Return ``/etc/kdump.conf`` of the crash initramfs."""
+    # Never mmap /proc/vmcore on arm, for the log neither: see the architecture's options.
+    no_mmap = [option for option in board.arch.makedumpfile if option == "--non-mmap"]
+    return render(
+        "initramfs/kdump.conf.j2",
+        board=board,
+        makedumpfile=" ".join(board.arch.makedumpfile),
+        dmesg=" ".join(no_mmap),
+    )
+
+
+def load_conf(
+    board: Board, *, release: str, image_size: int | None, kernel: str, initramfs: str, cmdline: str, dtb: str
+) -> str:
+    """Return ``kdump-load.conf``. ``image_size``: what arm's kexec_load has to leave free for the unpacking zImage."""
+    kexec_args = []
+    if board.arch.kexec_file_load:
+        kexec_args.append("-s")
+    if image_size is not None:
+        kexec_args.append(f"--image-size={image_size:#x}")
+    return render(
+        "target/kdump-load.conf.j2",
+        board=board,
+        release=release,
+        kernel=kernel,
+        initramfs=initramfs,
+        cmdline=cmdline,
+        kexec_args=" ".join(kexec_args),
+        dtb=dtb,
+        crashkernel=format_size(board.memory.crashkernel),
+    )
+
+
+def boot_snippets(board: Board) -> dict[str, str]:
+    """Return, by file name, how each boot loader is told to reserve the memory."""
+    argument = f"crashkernel={format_size(board.memory.crashkernel)}"
+    return {
+        name: render(f"boot/{name}.j2", argument=argument) for name in ("uboot.env.txt", "extlinux.append")
+    }
