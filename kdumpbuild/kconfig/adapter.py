@@ -111,6 +111,35 @@ def kbuild_environment(tree: KernelTree, toolchain: Toolchain) -> dict[str, str]
     return values
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """In what the conf of a tree differs from that of other trees. Read from its source, so that it fits backports."""
+
+    choice_members_have_order: bool = True
+    """The member of a choice that was assigned last goes first, the others after it
+    (Linux kernel commit f79dc03fe68c, in v6.11); before, the last one or else the default."""
+    clamps_user_values: bool = True
+    """A user's number outside of the range becomes the nearest limit; before, it was dropped for the default."""
+    numbers_begin_at_zero: bool = True
+    """An int or hex without value and default is 0; before, it was empty."""
+
+    @classmethod
+    def of(cls, tree: KernelTree) -> Dialect:
+        """Return the dialect that the C source of a tree's conf shows; today's where it has no such source."""
+        texts = []
+        for name in ("symbol.c", "confdata.c"):
+            path = tree.path / "scripts/kconfig" / name
+            if not path.is_file():
+                return cls()
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+        symbol, confdata = texts
+        return cls(
+            choice_members_have_order="choice_link" in symbol,
+            clamps_user_values="sym_string_within_range(sym, sym->def[S_DEF_USER].val)" not in confdata,
+            numbers_begin_at_zero='newval.val = "0x0"' in symbol,
+        )
+
+
 @contextmanager
 def _replaced_environ(values: Mapping[str, str]) -> Iterator[None]:
     """Show kconfiglib this environment and no other; the process's own comes back in the end."""
@@ -135,6 +164,7 @@ def _private_kconfiglib() -> Any:
 
 
 lib: Any = _private_kconfiglib()
+_symbol_of_kconfiglib: Any = lib.Symbol
 _Y, _M, _N = 2, 1, 0
 
 
@@ -147,6 +177,13 @@ class _Symbol(lib.Symbol):  # type: ignore[misc]
     def tri_value(self) -> int:
         return _tri_value(self)
 
+    @property
+    def str_value(self) -> str:
+        sym: Any = self
+        if sym._cached_str_val is None and sym.orig_type in (lib.INT, lib.HEX):
+            sym._cached_str_val = _number_value(sym)
+        return str(_symbol_of_kconfiglib.str_value.fget(sym))
+
 
 def _tri_value(sym: Any) -> int:
     if sym._cached_tri_val is not None:
@@ -156,7 +193,9 @@ def _tri_value(sym: Any) -> int:
         return _N
     visible = sym.visibility
     sym._write_to_conf = visible != _N
-    if sym.choice is not None:
+    if sym.choice is not None and visible == _M:
+        value = _M if sym.user_value else _N  # a tristate choice, which kernels had until v6.10
+    elif sym.choice is not None:
         value = _Y if visible and sym.choice.selection is sym else _N
     else:
         value = _free_value(sym, visible)
@@ -190,6 +229,42 @@ def _default_value(sym: Any) -> int:
     return value
 
 
+def _number_value(sym: Any) -> str:
+    """Return the value of an int or hex symbol in the spelling that conf gives it."""
+    dialect: Dialect = sym.kconfig.dialect
+    visible = sym.visibility
+    sym._write_to_conf = visible != _N
+    radix = 10 if sym.orig_type is lib.INT else 16
+    limits: list[Any] = [(low, high) for low, high, condition in sym.ranges if lib.expr_value(condition)][:1]
+    low, high = (str(limit.str_value) for limit in limits[0]) if limits else ("", "")
+    value: str | None = sym.user_value if visible else None
+    if value is not None and limits and not dialect.clamps_user_values:
+        number = _strtoll(value, radix)
+        if not _strtoll(low, radix) <= number <= _strtoll(high, radix):
+            value = None
+    if value is None:
+        value = {10: "0", 16: "0x0"}[radix] if dialect.numbers_begin_at_zero else ""
+        for default, condition in sym.defaults:
+            if lib.expr_value(condition):
+                sym._write_to_conf = True
+                value = str(default.str_value)
+                break
+    if limits:
+        number = _strtoll(value, radix)
+        if number < _strtoll(low, radix):
+            return low
+        if number > _strtoll(high, radix):
+            return high
+    return value
+
+
+def _strtoll(text: str, radix: int) -> int:
+    """Return what C's strtoll() makes of a text: the number at its beginning, or 0."""
+    digits = r"[+-]?\d+" if radix == 10 else r"[+-]?(0[xX])?[0-9a-fA-F]+"
+    match = re.match(rf"\s*({digits})", text)
+    return int(match[1], radix) if match else 0
+
+
 def _as_bool(sym: Any, value: int) -> int:
     """Return y for the m of a bool, as conf does with what a symbol depends on and what turns it on."""
     return _Y if value == _M and sym.type is lib.BOOL else value
@@ -205,6 +280,8 @@ class _Choice(lib.Choice):  # type: ignore[misc]
         self.assigned: list[Any] = []
 
     def _selection(self) -> Any:
+        if not self.kconfig.dialect.choice_members_have_order:
+            return super()._selection()
         if not self.visibility:
             return None
         visible = [member for member in self.syms if member.visibility]
@@ -234,6 +311,7 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
         """Parse. Raises UserError with file and line where the files hold something that is not understood."""
         self.tree = tree
         self.toolchain = toolchain
+        self.dialect = Dialect.of(tree)
         self.transitional: set[Any] = set()
         self._node: Any = None
         self._values = kbuild_environment(tree, toolchain)
@@ -318,11 +396,13 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
                 return False
         finally:
             self.warn = warn
-        if sym.choice is not None:
-            if sym in sym.choice.assigned:
-                sym.choice.assigned.remove(sym)
-            sym.choice.assigned.insert(0, sym)
-            sym.choice._rec_invalidate()
+        if (choice := sym.choice) is not None:
+            if sym in choice.assigned:
+                choice.assigned.remove(sym)
+            choice.assigned.insert(0, sym)
+            if sym.user_value:
+                choice.user_value = max(choice.user_value or _N, sym.user_value)
+            choice._rec_invalidate()
         return True
 
     @contextmanager
