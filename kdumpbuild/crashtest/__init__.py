@@ -1,1 +1,10 @@
 """The proof: a real crash in QEMU, and a verdict from the disk and the dump."""
+
+from __future__ import annotations
+
+from kdumpbuild.crashtest.report import render
+from kdumpbuild.crashtest.runner import Options, run_crashtest
+from kdumpbuild.crashtest.triggers import TRIGGERS, Trigger, find_triggers
+from kdumpbuild.crashtest.verdict import Verdict
+
+__all__ = ["TRIGGERS", "Options", "Trigger", "Verdict", "find_triggers", "render", "run_crashtest"]

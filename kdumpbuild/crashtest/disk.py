@@ -1,0 +1,110 @@
+"""The test machine's disk: made and read without root and without mounting."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from kdumpbuild import run
+from kdumpbuild.board.size import human
+from kdumpbuild.errors import user_error
+from kdumpbuild.files import sha256, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FILESYSTEMS = ("ext2", "ext3", "ext4")
+
+# The features that kernels from 5.10 on know. mke2fs's own default grows with its release.
+_FEATURES = {
+    "ext2": "none,ext_attr,resize_inode,dir_index,filetype,sparse_super,large_file",
+    "ext3": "none,has_journal,ext_attr,resize_inode,dir_index,filetype,sparse_super,large_file",
+    "ext4": "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
+            "large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
+}  # fmt: skip
+
+_OVERHEAD = 64 << 20
+"""Bytes for the file system itself and what the host writes besides."""
+
+
+def make_disk(image: Path, content: Path, *, filesystem: str, size: int, label: str = "") -> None:
+    """Make a disk image of ``size`` bytes whose file system holds a copy of the folder ``content``.
+
+    Raises UserError when mke2fs is missing, the file system is none that can be made here, or there is no space.
+    """
+    if filesystem not in FILESYSTEMS:
+        raise user_error(
+            f"the crash test cannot make a {filesystem} file system without root",
+            hint=f"give the board's [dump] filesystem = one of {', '.join(FILESYSTEMS)} for the test",
+        )
+    with writing(image):
+        check_space(image.parent, _OVERHEAD)
+        image.unlink(missing_ok=True)
+        with image.open("wb") as stream:
+            stream.truncate(size)
+    # Inode tables are written out now: the kernel would do it in the background, in the middle of the test.
+    options = "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1,nodiscard"
+    run.run(
+        ["mke2fs", "-q", "-F", "-t", filesystem, "-O", _FEATURES[filesystem], "-N", "512", "-E", options,
+         *(["-L", label] if label else []), "-d", content, image],
+        what="make the test machine's disk",
+    )  # fmt: skip
+
+
+def disk_size(ram: int) -> int:
+    """Return the size of a disk that holds an unfiltered dump of ``ram`` bytes, and another one beside it."""
+    return 2 * ram + _OVERHEAD
+
+
+def check_space(folder: Path, wanted: int) -> None:
+    """Raise UserError when the host's file system has less than ``wanted`` bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise user_error(
+            f"no space left: {human(free)} free, the crash test needs {human(wanted)}", where=str(folder),
+            hint="free space there, or set OUT to another place",
+        )  # fmt: skip
+
+
+def read_disk(image: Path, folders: Iterable[str], target: Path) -> None:
+    """Copy folders of the disk's file system into ``target``, each under its own name. Missing ones are left out.
+
+    A file system that was not unmounted is repaired first, on a copy: the image stays as the machine left it.
+    Raises UserError when the file system is damaged beyond reading.
+    """
+    source = image
+    if not _is_clean(run.run(["dumpe2fs", "-h", image], what="look at the test machine's disk")):
+        source = image.with_name(f"{image.stem}-repaired{image.suffix}")
+        with writing(source):
+            run.run(["cp", "--sparse=always", image, source], what="copy the test machine's disk")
+        # Exit status 1 says that errors were found and corrected.
+        run.run(["e2fsck", "-f", "-y", source], what="repair a copy of the test machine's disk", accept=(0, 1))
+    with writing(target / "x"):
+        for folder in folders:
+            place = target / folder
+            shutil.rmtree(place, ignore_errors=True)
+            # debugfs always exits with 0. It copies the folder into one that exists.
+            place.parent.mkdir(parents=True, exist_ok=True)
+            run.run(
+                ["debugfs", "-R", f"rdump /{folder} .", source.absolute()], cwd=place.parent,
+                what="read the test machine's disk",
+            )  # fmt: skip
+    if source != image:
+        source.unlink()
+
+
+def _is_clean(header: str) -> bool:
+    state = re.search(r"^Filesystem state:\s*(.*)$", header, re.MULTILINE)
+    return state is not None and state[1].strip() == "clean" and "needs_recovery" not in header
+
+
+def tree_digest(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below a folder, by its relative path."""
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and os.access(path, os.R_OK)
+    }

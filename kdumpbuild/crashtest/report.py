@@ -1,0 +1,95 @@
+"""The verdict for people: one compact page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdumpbuild.board.size import format_size, human
+
+if TYPE_CHECKING:
+    from kdumpbuild.analysis import Crash, Frame
+    from kdumpbuild.crashtest.verdict import Check, Verdict
+
+FRAMES = 12
+
+
+def render(verdict: Verdict) -> str:
+    """Return the report, with a line break at its end."""
+    lines = [f"crash test of {verdict.board}: {verdict.trigger}", ""]
+    if verdict.crash is not None:
+        lines += [*_crash(verdict.crash), ""]
+    if verdict.vmcore_size is not None or verdict.dmesg_size is not None:
+        lines += [*_figures(verdict), ""]
+    lines += _checks(verdict.checks)
+    lines.append("")
+    if verdict.failure is not None:
+        lines += _failure(verdict)
+    places = verdict.places
+    lines += [f"  {name:9} {place}" for name, place in places.items()]
+    if verdict.passed and "dump" in places:
+        lines.append(f"  open it   kdumpbuild open {_quoted(places['dump'] + '/vmcore')} {_quoted(places['vmlinux'])}")
+    lines += ["", f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.board} {verdict.trigger}"
+              + ("" if verdict.failure is None else f": {verdict.failure.what}")]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _crash(crash: Crash) -> list[str]:
+    lines = [
+        f"  cause     {crash.cause or 'the log names none'}",
+        f"  kernel    Linux {crash.release}, up {crash.uptime:.1f} s, {crash.tasks} tasks",
+        f"  task      {crash.comm}, pid {crash.pid}, cpu {crash.cpu}",
+    ]
+    width = max((len(_name(frame)) for frame in crash.stack[:FRAMES]), default=0)
+    for number, frame in enumerate(crash.stack[:FRAMES]):
+        lines.append(f"  {'stack' if number == 0 else '':9} {_name(frame):{width}}  {frame.source}".rstrip())
+    more = len(crash.stack) - FRAMES
+    if more > 0:
+        lines.append(f"  {'':9} … and {more} more")
+    return lines
+
+
+def _name(frame: Frame) -> str:
+    return f"{frame.function} (inline)" if frame.inline else frame.function
+
+
+def _figures(verdict: Verdict) -> list[str]:
+    t = verdict.times
+    rows = [
+        ("capture kernel up", t.capture, ""),
+        ("dmesg durable", t.dmesg, _size(verdict.dmesg_size)),
+        ("vmcore durable", t.vmcore, f"{_size(verdict.vmcore_size)} {verdict.form}".strip()),
+        ("back in production", t.back, ""),
+    ]
+    lines = ["  from the crash to"]
+    lines += [
+        f"    {name:19} {f'{seconds:6.2f} s' if seconds is not None else '     -  '}   {size}".rstrip()
+        for name, seconds, size in rows
+    ]
+    lines.append(f"  reserved  {format_size(verdict.reserved)} of {human(verdict.ram)}")
+    return lines
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else human(size)
+
+
+def _checks(checks: tuple[Check, ...]) -> list[str]:
+    marks = {True: "ok", False: "FAIL", None: "-"}
+    return [f"  {marks[check.ok]:4}  {check.name}: {check.detail}" for check in checks]
+
+
+def _failure(verdict: Verdict) -> list[str]:
+    failure = verdict.failure
+    if failure is None:
+        return []
+    lines = [f"  what went wrong: {failure.what} [{failure.code}]"]
+    lines += [f"    {line}" for line in failure.why.splitlines()]
+    for number, line in enumerate(failure.hint.splitlines()):
+        lines.append(f"    {'' if number else 'hint:':5} {line}")
+    if verdict.console_tail:
+        lines += ["", "  the end of the console:", *(f"    {line}" for line in verdict.console_tail.splitlines())]
+    return [*lines, ""]
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if any(c in text for c in " \t'\"$\\") else text

@@ -1,0 +1,254 @@
+"""One crash test from beginning to end.
+
+    image set, production kernel, userland
+          │
+          ▼
+    disk (plan, earlier dump) + production initramfs ──► QEMU: load, crash, capture, reboot
+          │                                                 │
+          └──► read back: records, dumps ◄──────────────────┘
+                      │
+                      ▼
+               verdict ──► result.json, report.txt
+
+The machine is told what to do by a file on the disk, and answers in the same way: crashtest/protocol.py.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kdumpbuild import files
+from kdumpbuild.crashtest import disk, report
+from kdumpbuild.crashtest.console import times
+from kdumpbuild.crashtest.diagnose import Witness, tail
+from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
+from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine
+from kdumpbuild.crashtest.protocol import FOLDER, plan_text, read_boot_record
+from kdumpbuild.crashtest.system import system_conf, write_system
+from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
+from kdumpbuild.errors import Fault, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kdumpbuild.board.model import Board
+    from kdumpbuild.build.layout import SetFiles
+    from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.triggers import Trigger
+
+_MARGIN = 240.0
+"""Seconds for two boots of production and one of the capture kernel, on a slow host."""
+TARGET_FOLDER = "usr/lib/kdump"
+"""Where the image set lies in the production system."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a crash test may do otherwise than the board file says."""
+
+    crashkernel: int | None = None
+    """Bytes to reserve."""
+    deadline: float | None = None
+    """Seconds after which QEMU is ended."""
+    cmdline: str = ""
+    """Further arguments of the production kernel."""
+    qemu_args: tuple[str, ...] = ()
+    """Further arguments for QEMU."""
+    disk_size: int | None = None
+    """Bytes of the dump target."""
+    install: Mapping[str, Path] = field(default_factory=dict)
+    """Further files for the production system, by their path in it; they win over the image set's."""
+    keep_disk: bool = False
+    """Whether the disk image stays after a test that passed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of one crash test, and what lies in it."""
+
+    folder: Path
+
+    @property
+    def console(self) -> Path:
+        """Everything that the machine printed."""
+        return self.folder / "console.log"
+
+    @property
+    def disk(self) -> Path:
+        """The dump target."""
+        return self.folder / "disk.img"
+
+    @property
+    def initramfs(self) -> Path:
+        """The production system."""
+        return self.folder / "production.cpio.gz"
+
+    @property
+    def content(self) -> Path:
+        """What the dump target holds before the start."""
+        return self.folder / "before"
+
+    @property
+    def target(self) -> Path:
+        """What the dump target holds afterwards."""
+        return self.folder / "target"
+
+    @property
+    def result(self) -> Path:
+        """The verdict, for programs."""
+        return self.folder / "result.json"
+
+    @property
+    def report(self) -> Path:
+        """The verdict, for people."""
+        return self.folder / "report.txt"
+
+    def clear(self) -> None:
+        """Remove what an earlier test left, and nothing else."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.content, self.target):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.console, self.disk, self.initramfs, self.result, self.report):
+            file.unlink(missing_ok=True)
+
+
+def run_crashtest(
+    board: Board,
+    image_set: SetFiles,
+    userland: Userland,
+    trigger: Trigger,
+    work_folder: Path,
+    options: Options | None = None,
+) -> Verdict:
+    """Crash the board's machine and return the verdict; ``result.json`` and ``report.txt`` hold it too.
+
+    A test that fails is a verdict, not an exception. Raises UserError when the test cannot be made: the image set
+    is incomplete, QEMU, drgn or another program is missing, there is no space, the board has no machine.
+    """
+    options = options or Options()
+    machine_of(board)
+    check_set(board, image_set)
+    work = Work(work_folder)
+    with files.writing(work.result):
+        work.clear()
+        verdict = _run(board, image_set, userland, trigger, work, options)
+        files.write_text(work.result, json.dumps(verdict.to_json(), indent=1, default=str) + "\n")
+        files.write_text(work.report, report.render(verdict))
+    return verdict
+
+
+def check_set(board: Board, image_set: SetFiles) -> None:
+    """Raise UserError for every file that the test needs of the image set and that is not there."""
+    wanted = [
+        image_set.kernel, image_set.initramfs, image_set.load_script, image_set.load_conf, image_set.manifest,
+        image_set.production_kernel, image_set.production_vmlinux,
+    ]  # fmt: skip
+    missing = [
+        Fault("the image set has no such file", where=str(path), hint=f"doit build BOARD={board.name}")
+        for path in wanted
+        if not path.is_file()
+    ]
+    if missing:
+        raise UserError(*missing)
+
+
+def _run(
+    board: Board, image_set: SetFiles, userland: Userland, trigger: Trigger, work: Work, options: Options
+) -> Verdict:
+    marker = f"kdb-{secrets.token_hex(5)}"
+    earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
+    dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
+    boot = Boot(
+        kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
+        crashkernel=options.crashkernel, cmdline=options.cmdline, args=options.qemu_args,
+    )  # fmt: skip
+    deadline = options.deadline or board.dump.deadline + _MARGIN
+    ran = run_machine(board, boot, log=work.console, deadline=deadline)
+    disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target)
+    dumps_folder = work.target / board.dump.directory
+    dumps = find_dumps(dumps_folder)
+    first = read_boot_record(work.target / FOLDER / "boot-1")
+    witness = Witness(
+        console=ran.console,
+        first=first,
+        second=read_boot_record(work.target / FOLDER / "boot-2"),
+        load_log=_text(work.target / FOLDER / "load.log"),
+        attempt=read_attempt(dumps_folder),
+        crashkernel=board.memory.crashkernel if options.crashkernel is None else options.crashkernel,
+        in_time=ran.in_time,
+        deadline=deadline,
+        status=ran.status,
+    )
+    new = tuple(dump for dump in dumps if dump.name != EARLIER)
+    evidence = Evidence(
+        witness=witness, dumps=new, earlier=(earlier, disk.tree_digest(dumps_folder / EARLIER)),
+        vmlinux=image_set.production_vmlinux, trigger=trigger, marker=marker,
+    )  # fmt: skip
+    checks, failure, crash = judge(evidence)
+    passed = failure is None and all(check.ok for check in checks)
+    if passed and not options.keep_disk:
+        work.disk.unlink()
+    saved = next((dump for dump in new if dump.vmcore), new[0] if new else None)
+    return Verdict(
+        board=board.name,
+        trigger=trigger.name,
+        marker=marker,
+        passed=passed,
+        checks=checks,
+        failure=failure,
+        crash=crash,
+        times=times(ran.console, ran.seconds),
+        reserved=first.reserved if first else 0,
+        ram=board.memory.total,
+        dmesg_size=saved.dmesg.stat().st_size if saved and saved.dmesg else None,
+        vmcore_size=saved.vmcore.stat().st_size if saved and saved.vmcore else None,
+        form=saved.form if saved else "",
+        places={
+            **({"dump": str(saved.folder)} if saved else {}),
+            "vmlinux": str(image_set.production_vmlinux),
+            "console": str(work.console),
+            "result": str(work.result),
+            **({"disk": str(work.disk)} if work.disk.exists() else {}),
+        },
+        command=ran.command,
+        console_tail=tail(ran.console),
+    )
+
+
+def _prepare(
+    board: Board, image_set: SetFiles, userland: Userland, trigger: Trigger, marker: str, work: Work, options: Options
+) -> dict[str, str]:
+    """Make disk and production system. Return the digests of the earlier dump."""
+    plan = work.content / FOLDER / "plan"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(plan_text(trigger, marker), encoding="utf-8")
+    dumps = work.content / board.dump.directory
+    write_earlier_dump(dumps, marker)
+    earlier = disk.tree_digest(dumps / EARLIER)
+    key, _, value = board.dump.device.partition("=")
+    disk.make_disk(
+        work.disk, work.content, filesystem=board.dump.filesystem,
+        size=options.disk_size or disk.disk_size(board.memory.total), label=value if key == "LABEL" else "",
+    )  # fmt: skip
+    shutil.rmtree(work.content)
+    install = {
+        f"{TARGET_FOLDER}/{path.relative_to(image_set.folder)}": path
+        for path in (image_set.kernel, image_set.initramfs, image_set.load_script, image_set.load_conf,
+                     image_set.manifest, image_set.checksums)
+        if path.is_file()
+    }  # fmt: skip
+    conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
+    write_system(work.initramfs, userland, conf, {**install, **options.install})
+    return earlier
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""

@@ -1,0 +1,51 @@
+"""The production system of the crash test: a small initramfs with the image set, its loader and a first process."""
+
+from __future__ import annotations
+
+import gzip
+import shlex
+from typing import TYPE_CHECKING
+
+from kdumpbuild import resources
+from kdumpbuild.build import cpio
+from kdumpbuild.build.initramfs import MTIME, base_entries
+from kdumpbuild.build.userland import TEST_PROGRAMS
+from kdumpbuild.crashtest.protocol import FOLDER
+from kdumpbuild.files import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kdumpbuild.board.model import Board
+    from kdumpbuild.build.userland import Userland
+
+
+def system_conf(board: Board, load: str) -> str:
+    """Return what the first process has to know; ``load`` is the load script's path in the target."""
+    values = {
+        "DEVICE": board.dump.device,
+        "FILESYSTEM": board.dump.filesystem,
+        "DEVICE_TIMEOUT": str(board.dump.device_timeout),
+        "LOAD": load,
+        "FOLDER": FOLDER,
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def write_system(target: Path, userland: Userland, conf: str, install: Mapping[str, Path]) -> None:
+    """Write the initramfs; ``install`` holds files by their path in the target, without the leading slash.
+
+    Raises UserError when the userland lacks a program, or there is no space.
+    """
+    entries = [
+        *base_entries(userland, TEST_PROGRAMS),
+        cpio.file("init", (resources.TEMPLATES / "crashtest" / "init").read_bytes(), executable=True),
+        cpio.file("etc/crashtest.conf", conf.encode()),
+        *(
+            cpio.file(name, path.read_bytes(), executable=bool(path.stat().st_mode & 0o111))
+            for name, path in install.items()
+        ),
+    ]
+    with writing(target):
+        target.write_bytes(gzip.compress(cpio.archive(entries, mtime=MTIME), compresslevel=1, mtime=0))
