@@ -69,6 +69,8 @@ class DeviceTree:
     """Paths of the ramoops nodes."""
     watchdogs: tuple[tuple[str, tuple[str, ...]], ...]
     """Path and ``compatible`` of each node that looks like a watchdog and is enabled."""
+    efi: bool
+    """Whether the kernel was booted through EFI: /chosen names the system table."""
     linux_crash: tuple[str, ...]
     """Properties that kexec itself adds: the tree was taken from a kernel started by kexec."""
 
@@ -115,6 +117,7 @@ def facts_of(tree: Fdt) -> DeviceTree:
         kaslr_seed=bool(chosen and chosen.properties.get("kaslr-seed", b"").strip(b"\0")),
         ramoops=tuple(n.path for n in all_nodes if "ramoops" in n.strings("compatible") and n.enabled),
         watchdogs=tuple((n.path, n.strings("compatible")) for n in all_nodes if _is_watchdog(n)),
+        efi=bool(chosen and "linux,uefi-system-table" in chosen.properties),
         linux_crash=tuple(
             p for p in ("linux,elfcorehdr", "linux,usable-memory-range") if chosen and p in chosen.properties
         ),

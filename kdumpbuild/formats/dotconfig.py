@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,11 @@ class DotConfig:
 
 
 def read_dotconfig(source: Source, *, where: str = "") -> DotConfig:
-    """Read a .config. Raises UserError with every line that is none, and for a file that sets nothing at all."""
+    """Read a .config, packed with gzip or not. Raises UserError with every line that is none, and for a file that sets nothing at all."""
     name = name_of(source, where)
     data = load(source, where=where, limit=_LIMIT)
+    if data.startswith(b"\x1f\x8b"):  # /proc/config.gz
+        data = _unzipped(data, name)
     if b"\0" in data:
         raise malformed("not a kernel configuration", where=name, why="it holds binary data")
     values: dict[str, str] = {}
@@ -69,6 +72,13 @@ def read_dotconfig(source: Source, *, where: str = "") -> DotConfig:
         why = "it sets no CONFIG_ symbol"
         raise malformed("not a kernel configuration", where=name, why=why, hint="give the .config of a kernel build")
     return DotConfig(name=name, values=values, lines=lines, arch=arch, version=version)
+
+
+def _unzipped(data: bytes, name: str) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data, _LIMIT)
+    except zlib.error as error:
+        raise malformed("damaged gzip file", where=name, why=str(error)) from error
 
 
 def _value(text: str) -> str | None:

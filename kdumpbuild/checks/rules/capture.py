@@ -1,0 +1,208 @@
+"""The capture kernel: its configuration and its command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdumpbuild.checks import tables
+from kdumpbuild.checks.model import Hit, Input, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kdumpbuild.checks.facts import Case
+
+_ADDED_BY_KEXEC = 48
+"""Room for ``elfcorehdr=0x… mem=…K``, which kexec puts behind the arguments."""
+
+_PASSED_ON = {
+    "crashkernel": "it would reserve memory once more",
+    "mem": "kexec gives mem= itself",
+    "hugepages": "huge pages take the region's memory",
+    "hugepagesz": "huge pages take the region's memory",
+    "default_hugepagesz": "huge pages take the region's memory",
+    "log_buf_len": "a large log buffer takes the region's memory",
+    "slub_debug": "it makes every allocation larger",
+    "quiet": "the console is often the only trace of a capture that failed",
+}
+
+_HEAVY = ("KASAN", "DEBUG_KMEMLEAK", "PROVE_LOCKING", "KCOV", "DEBUG_PAGEALLOC", "PAGE_OWNER")
+
+
+@rule(
+    "KD050", Severity.ERROR, "The capture kernel has no /proc/vmcore",
+    needs=(Input.CAPTURE,),
+    advice="Set CONFIG_CRASH_DUMP=y, CONFIG_PROC_FS=y and CONFIG_PROC_VMCORE=y; since 6.9 CRASH_DUMP needs KEXEC_CORE, "
+    "that is CONFIG_KEXEC=y (arm) or CONFIG_KEXEC_FILE=y (arm64).",
+    source="Linux, kernel/Kconfig.kexec and fs/proc/Kconfig; asked for CRASH_DUMP without KEXEC, 6.12 drops it",
+)  # fmt: skip
+def no_vmcore(case: Case) -> Iterator[Hit]:
+    """The crashed kernel's memory appears as /proc/vmcore, and only with CRASH_DUMP and PROC_VMCORE. A capture kernel
+    that was made small by turning KEXEC off has lost both since 6.9, without a message."""
+    config = case.capture
+    for symbol in ("CRASH_DUMP", "PROC_VMCORE"):
+        if not config.builtin(symbol):
+            why = "" if config.on("KEXEC_CORE", "KEXEC", "KEXEC_FILE") else "neither KEXEC nor KEXEC_FILE is set"
+            yield Hit(f"{symbol} is not set", config.where(symbol, "KEXEC"), why)
+            return
+
+
+@rule(
+    "KD051", Severity.ERROR, "A capture that fails hangs for ever",
+    needs=(Input.CAPTURE_CMDLINE, Input.CAPTURE),
+    advice="Put panic=5 on the capture kernel's command line, or set CONFIG_PANIC_TIMEOUT=5.",
+    source="Linux, kernel/panic.c; experiment: an initramfs that did not unpack hung the machine",
+)  # fmt: skip
+def capture_hangs(case: Case) -> Iterator[Hit]:
+    """Whatever goes wrong in the capture kernel ends in a panic, and a panic waits for ever unless panic= says
+    otherwise. The device is then off until somebody comes, which is worse than a crash without a dump."""
+    config, cmdline = case.facts.capture, case.facts.capture_cmdline
+    if config is not None:
+        values = [*case.on_either("panic", config, cmdline)]
+        timeout = values[0] if values else config.value("PANIC_TIMEOUT")
+        if timeout in ("0", "n", ""):
+            if cmdline is None:
+                case.capture_cmdline  # noqa: B018  # raises Missing: panic= may be there
+            yield Hit("panic= is not set and PANIC_TIMEOUT is 0", config.where("PANIC_TIMEOUT"))
+    else:
+        timeout = case.capture_cmdline.value("panic") or ""
+        if timeout == "0":
+            yield Hit("panic=0", case.capture_cmdline.name)
+        elif not timeout:
+            case.capture  # noqa: B018  # raises Missing: PANIC_TIMEOUT may be set
+
+
+@rule(
+    "KD052", Severity.WARNING, "An oops in the capture kernel may hang it",
+    needs=(Input.CAPTURE,),
+    advice="Set CONFIG_PANIC_ON_OOPS=y in the capture kernel, or oops=panic on its command line.",
+    source="truenas/middleware issue 6809: a capture kernel out of memory did not reboot",
+)  # fmt: skip
+def capture_oops(case: Case) -> Iterator[Hit]:
+    """An oops there kills init or makedumpfile, or leaves a lock held. Nothing is left to reboot the machine but a
+    panic, so an oops has to become one."""
+    config = case.capture
+    if config.on("PANIC_ON_OOPS") or "panic" in case.on_either("oops", config, case.facts.capture_cmdline):
+        return
+    yield Hit("PANIC_ON_OOPS is not set", config.where("PANIC_ON_OOPS"))
+
+
+@rule(
+    "KD053", Severity.WARNING, "The capture kernel starts more than one CPU",
+    needs=(Input.CAPTURE_CMDLINE, Input.CAPTURE),
+    advice="Put nr_cpus=1 on the capture kernel's command line, or build it with SMP off (arm).",
+    source="Linux, Documentation/admin-guide/kdump/kdump.rst; raspberrypi/linux issue 7291: CPU_ON fails after kexec",
+)  # fmt: skip
+def many_cpus(case: Case) -> Iterator[Hit]:
+    """The other CPUs were stopped somewhere in the crashed kernel. Starting them again fails on many boards and costs
+    memory for each on all."""
+    config = case.capture
+    if not config.on("SMP"):
+        return
+    cmdline = case.capture_cmdline
+    if not any(cmdline.value(name) == "1" for name in ("nr_cpus", "maxcpus")) and "nosmp" not in cmdline:
+        yield Hit("SMP is set, and nr_cpus=1 is not", cmdline.name)
+
+
+@rule(
+    "KD054", Severity.WARNING, "Arguments of the production kernel are passed on",
+    needs=(Input.CAPTURE_CMDLINE,),
+    advice="Leave them out of the capture kernel's command line.",
+    source="kdump-utils removes the same ones; Linux, Documentation/admin-guide/kernel-parameters.txt",
+)  # fmt: skip
+def passed_on(case: Case) -> Iterator[Hit]:
+    """A capture command line made from /proc/cmdline holds what was meant for a machine with all its memory."""
+    cmdline = case.capture_cmdline
+    for name, effect in _PASSED_ON.items():
+        if name in cmdline:
+            value = cmdline.value(name)
+            yield Hit(f"{name}{'=' + value if value else ''}: {effect}", cmdline.name)
+    for name, owner in tables.FOREIGN_ARGUMENTS.items():
+        if name in cmdline:
+            yield Hit(f"{name} is for {owner}" if name != "elfcorehdr" else f"{name}= is {owner}", cmdline.name)
+
+
+@rule(
+    "KD055", Severity.ERROR, "The command line is too long",
+    needs=(Input.CMDLINE,),
+    advice="Shorten it; drop what the capture kernel does not need.",
+    source="Linux, arch/arm/include/uapi/asm/setup.h (1024) and arch/arm64/include/uapi/asm/setup.h (2048)",
+)  # fmt: skip
+def too_long(case: Case) -> Iterator[Hit]:
+    """kexec puts elfcorehdr= and mem= at the end of the capture kernel's command line, and cuts it at the kernel's
+    limit. What is cut is what tells the capture kernel where the dump is."""
+    limit = case.arch.command_line_size - 1
+    if case.facts.cmdline is None and case.facts.capture_cmdline is None:
+        case.cmdline  # noqa: B018  # raises Missing
+    if case.facts.cmdline is not None and len(case.cmdline.text) > limit:
+        yield Hit(f"{len(case.cmdline.text)} of at most {limit} bytes", case.cmdline.name)
+    if case.facts.capture_cmdline is not None:
+        size = len(case.capture_cmdline.text) + _ADDED_BY_KEXEC
+        if size > limit:
+            yield Hit(f"{size} of at most {limit} bytes, with what kexec adds", case.capture_cmdline.name)
+
+
+@rule(
+    "KD056", Severity.WARNING, "The capture kernel writes over ramoops",
+    needs=(Input.CAPTURE,),
+    advice="Turn PSTORE_RAM off in the capture kernel, or put initcall_blacklist=ramoops_init on its command line.",
+    source="Linux, fs/pstore/ram_core.c: a record found at boot is handed out once, and its place used anew",
+)  # fmt: skip
+def ramoops_in_capture(case: Case) -> Iterator[Hit]:
+    """The capture kernel sees the same ramoops node. It takes the crashed kernel's console log for that of the boot
+    before, and logs its own over it: when the dump fails, the second source is gone as well."""
+    config = case.capture
+    if not config.on("PSTORE_RAM"):
+        return
+    if case.facts.dtb is not None and not case.dtb.ramoops:
+        return
+    cmdline = case.facts.capture_cmdline
+    if cmdline is None or "ramoops_init" not in (cmdline.value("initcall_blacklist") or ""):
+        yield Hit("PSTORE_RAM is set", config.where("PSTORE_RAM"))
+
+
+@rule(
+    "KD057", Severity.WARNING, "The capture kernel is built for debugging",
+    needs=(Input.CAPTURE,),
+    advice="Turn it off in the capture kernel.",
+    source="Linux, lib/Kconfig.debug, lib/Kconfig.kasan, mm/Kconfig.debug",
+)  # fmt: skip
+def heavy_debugging(case: Case) -> Iterator[Hit]:
+    """Sanitizers, lock and leak checkers multiply the memory that a kernel takes. A region that was measured without
+    them is too small with them."""
+    config = case.capture
+    for symbol in _HEAVY:
+        if config.on(symbol):
+            yield Hit(f"{symbol} is set", config.where(symbol))
+
+
+@rule(
+    "KD058", Severity.ERROR, "The capture kernel cannot mount the dump's file system",
+    needs=(Input.CAPTURE, Input.BOARD),
+    advice="Build the file system and the block layer into the capture kernel (=y).",
+    source="Linux, fs/Kconfig",
+)  # fmt: skip
+def dump_filesystem(case: Case) -> Iterator[Hit]:
+    """The board file names the file system that dumps go to. A capture kernel has it built in, or has nowhere to write:
+    modules of the production kernel do not load into another kernel."""
+    config, dump = case.capture, case.board.dump
+    symbol = {"ext4": "EXT4_FS", "f2fs": "F2FS_FS", "vfat": "VFAT_FS"}.get(dump.filesystem)
+    for wanted in filter(None, ("BLOCK", symbol)):
+        if not config.builtin(wanted):
+            value = config.value(wanted)
+            yield Hit(f"{wanted} is {'a module' if value == 'm' else 'not set'}", config.where(wanted))
+
+
+@rule(
+    "KD059", Severity.ERROR, "The capture kernel is for another architecture",
+    needs=(Input.CAPTURE, Input.PRODUCTION),
+    advice="Build both kernels for the same architecture.",
+    source="kexec-tools: the architecture of the running kernel decides",
+)  # fmt: skip
+def other_arch(case: Case) -> Iterator[Hit]:
+    """kexec on an arm64 kernel loads arm64 images, on an arm kernel arm images, whatever the CPU could run."""
+    capture, production = case.capture.on("ARM64"), case.production.on("ARM64")
+    known = all(config.on("ARM64", "ARM") for config in (case.capture, case.production))
+    if known and capture != production:
+        name = "arm64" if capture else "arm"
+        yield Hit(f"the capture kernel is for {name}, the production kernel is not", case.capture.where("ARM64", "ARM"))
