@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--initramfs", type=Path, metavar="FILE", help="the crash initramfs")
     given.add_argument("--ram", metavar="SIZE@BASE,…", help="banks of RAM: 512M@0x40000000; default: the device tree's")
     given.add_argument("--kexec-tools", metavar="X.Y.Z", help="version on the target; default: --rootfs's packages")
-    given.add_argument("--makedumpfile", metavar="X.Y.Z", help="version in the initramfs; default: --rootfs's packages")
+    given.add_argument("--makedumpfile", metavar="X.Y.Z", help="the version that saves the dump; default: --rootfs's")
     given.add_argument("--rootfs", type=Path, metavar="DIR", help="the product's root file system, unpacked")
     given.add_argument("--board", metavar="NAME", help="a board file, or the name of a shipped board")
     load = given.add_mutually_exclusive_group()
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--format", choices=("page", "json", "sarif"), default="page", help="default: page")
     output.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to standard output")
-    output.add_argument("--verbose", action="store_true", help="say what to do, and name the rules that were not judged")
+    output.add_argument("--verbose", action="store_true", help="say what to do, and name what was not judged")
     output.add_argument("--explain", metavar="KD0nn", help="tell a rule's story, and do nothing else")
     output.add_argument("--list", action="store_true", help="list the rules, and do nothing else")
 

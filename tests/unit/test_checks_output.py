@@ -1,0 +1,247 @@
+"""Gathering facts from files, and reports as page, JSON and SARIF."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from kdumpbuild import cli_check
+from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.model import Waiver
+from kdumpbuild.checks.docs import pages
+from kdumpbuild.checks.engine import all_rules, check_facts, exit_code, find_rule
+from kdumpbuild.checks.facts import Cmdline, parse_version
+from kdumpbuild.checks.gather import Given, gather, read_rootfs
+from kdumpbuild.checks.model import Severity
+from kdumpbuild.checks.output import print_report, print_rule, to_json
+from kdumpbuild.checks.sarif import to_sarif
+from kdumpbuild.errors import Exit, UserError
+from kdumpbuild.resources import BOARDS
+from tests.fuzz.readers import cpio, zimage
+
+if TYPE_CHECKING:
+    from kdumpbuild.checks.model import Report
+
+GOOD = """# Linux/arm 6.12.1 Kernel Configuration
+CONFIG_ARM=y
+CONFIG_KEXEC=y
+CONFIG_CRASH_DUMP=y
+CONFIG_PANIC_ON_OOPS=y
+CONFIG_PANIC_TIMEOUT=10
+CONFIG_DEBUG_INFO=y
+CONFIG_KALLSYMS=y
+CONFIG_RTC_HCTOSYS=y
+"""
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "rules"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def report(tmp_path: Path, text: str = GOOD, **given: Any) -> Report:
+    return check_facts(gather(Given(config=write(tmp_path / "c.config", text), **given)))
+
+
+def run(*argv: str) -> Exit:
+    parser = argparse.ArgumentParser()
+    cli_check.add_arguments(parser)
+    return cli_check.run(parser.parse_args(argv))
+
+
+def test_arch_and_version_come_from_the_config(tmp_path: Path) -> None:
+    facts = gather(Given(config=write(tmp_path / "c", GOOD)))
+    assert facts.arch is not None
+    assert facts.arch.name == "arm"
+    assert facts.kernel == (6, 12, 1)
+
+
+def test_every_fault_of_every_input_at_once(tmp_path: Path) -> None:
+    given = Given(
+        config=write(tmp_path / "c", "nonsense\n"),
+        dtb=write(tmp_path / "d", b"\xd0\x0d\xfe\xed"),
+        zimage=tmp_path / "absent",
+        initramfs=write(tmp_path / "i", b"MZ"),
+        kexec_tools="new",
+        ram="512M",
+    )
+    with pytest.raises(UserError) as caught:
+        gather(given)
+    assert len(caught.value.faults) == 6
+    assert all(fault.where for fault in caught.value.faults)
+
+
+def test_inputs_of_different_architectures_are_refused(tmp_path: Path) -> None:
+    arm64 = write(tmp_path / "c", "CONFIG_ARM64=y\n")
+    with pytest.raises(UserError, match="different architectures"):
+        gather(Given(config=arm64, zimage=write(tmp_path / "z", zimage())))
+    with pytest.raises(UserError, match="neither arm nor arm64"):
+        gather(Given(config=write(tmp_path / "x", "CONFIG_X86=y\n")))
+
+
+def test_a_root_directory(tmp_path: Path) -> None:
+    write(tmp_path / "etc/sysctl.conf", "# kernel.kptr_restrict=1\nkernel.kptr_restrict = 2\n")
+    write(tmp_path / "usr/lib/sysctl.d/50-default.conf", "kernel/panic = 10\nkernel.kptr_restrict=1\n")
+    status = "Package: bash\nVersion: 5\n\nPackage: kexec-tools\nStatus: ok\nVersion: 1:2.0.25-3\n\n"
+    write(tmp_path / "var/lib/dpkg/status", status + "Package: makedumpfile\nVersion: 1:1.7.2-1\n")
+    rootfs, versions = read_rootfs(tmp_path)
+    assert rootfs.sysctls["kernel.kptr_restrict"] == ("2", f"{tmp_path}/etc/sysctl.conf:2")
+    assert rootfs.sysctls["kernel.panic"][0] == "10"
+    assert versions == {"kexec-tools": (2, 0, 25), "makedumpfile": (1, 7, 2)}
+    assert "KD009" in {f.id for f in check_facts(gather(Given(arch="arm", rootfs=tmp_path))).findings}
+    with pytest.raises(UserError, match="not a root directory"):
+        read_rootfs(tmp_path / "var")
+
+
+def test_a_config_that_is_fine_is_clean(tmp_path: Path) -> None:
+    found = report(tmp_path)
+    assert [f.id for f in found.findings if f.severity is not Severity.INFO] == []
+    assert exit_code(found) is Exit.CLEAN
+    assert found.not_judged
+
+
+def test_exit_codes(tmp_path: Path) -> None:
+    assert exit_code(report(tmp_path, GOOD.replace("PANIC_ON_OOPS", "OTHER"))) is Exit.WARNINGS
+    assert exit_code(report(tmp_path, GOOD.replace("CRASH_DUMP", "OTHER"))) is Exit.ERRORS
+
+
+def test_a_waiver_takes_a_finding_out_of_the_count_and_shows_its_reason(tmp_path: Path) -> None:
+    board = load_board(BOARDS / "arm-virt.toml")
+    waivers = (Waiver("KD001", "there is a patch", 7), Waiver("KD002", "once needed", 8))
+    facts = gather(Given(config=write(tmp_path / "c", GOOD.replace("CRASH_DUMP", "OTHER")), board=board))
+    open_report = check_facts(facts)
+    assert open_report.count(Severity.ERROR) == 1
+    waived = check_facts(replace(facts, board=replace(board, waivers=waivers)))
+    assert waived.count(Severity.ERROR) == 0
+    assert [f.waived for f in waived.waived] == ["there is a patch"]
+    assert waived.unused_waivers == (("KD002", f"{board.path}:8"),)
+    for text in (page(waived), to_json(waived), to_sarif(waived, tmp_path)):
+        assert "there is a patch" in text
+    assert "KD002 is not needed" in page(waived)
+
+
+def page(found: Report, *, verbose: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=160, record=True)
+    print_report(found, console, title="test", verbose=verbose)
+    return console.export_text()
+
+
+def test_the_page_has_the_worst_first_and_says_what_was_not_judged(tmp_path: Path) -> None:
+    text = page(report(tmp_path, GOOD.replace("CRASH_DUMP", "OTHER").replace("PANIC_ON_OOPS", "OTHER")))
+    assert text.index("KD001") < text.index("KD003")
+    assert "c.config" in text
+    assert "needs --initramfs" in text
+    assert "1 error, 1 warning" in text
+
+
+def test_the_story_of_each_rule_can_be_printed() -> None:
+    for rule in all_rules():
+        console = Console(file=io.StringIO(), width=80, record=True)
+        print_rule(rule, console)
+        assert rule.id in console.export_text()
+    assert find_rule("kd001").id == "KD001"
+    with pytest.raises(UserError, match="KD001"):
+        find_rule("KD0001")
+
+
+def test_json_is_the_same_each_time_and_whole(tmp_path: Path) -> None:
+    found = report(tmp_path, GOOD.replace("CRASH_DUMP", "OTHER"))
+    text = to_json(found)
+    assert text == to_json(found)
+    body = json.loads(text)
+    assert body["format"] == 1
+    assert body["counts"]["error"] == 1
+    finding = next(f for f in body["findings"] if f["id"] == "KD001")
+    assert finding["where"] == f"{tmp_path}/c.config:3"
+    found_ids = {f["id"] for f in body["findings"]}
+    assert len(body["passed"]) + len(body["not-judged"]) + len(found_ids) <= len(all_rules())
+
+
+def test_sarif_puts_findings_at_their_line(tmp_path: Path) -> None:
+    found = report(tmp_path, GOOD.replace("CRASH_DUMP", "OTHER"))
+    log = json.loads(to_sarif(found, tmp_path))
+    assert log["version"] == "2.1.0"
+    (run_,) = log["runs"]
+    rules = run_["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == [rule.id for rule in all_rules()]
+    result = next(r for r in run_["results"] if r["ruleId"] == "KD001")
+    assert rules[result["ruleIndex"]]["id"] == "KD001"
+    assert result["level"] == "error"
+    location = result["locations"][0]["physicalLocation"]
+    assert location == {
+        "artifactLocation": {"uri": "c.config", "uriBaseId": "ROOT"},
+        "region": {"startLine": 3},
+    }
+
+
+def test_sarif_has_what_its_schema_requires(tmp_path: Path) -> None:
+    log = json.loads(to_sarif(report(tmp_path, GOOD.replace("PANIC", "OTHER")), tmp_path))
+    assert set(log) == {"$schema", "version", "runs"}
+    for result in log["runs"][0]["results"]:
+        assert {"ruleId", "ruleIndex", "level", "message", "partialFingerprints"} <= set(result)
+        assert result["level"] in ("error", "warning", "note")
+        assert isinstance(result["message"]["text"], str)
+        for location in result.get("locations", ()):
+            assert location["physicalLocation"]["region"]["startLine"] >= 1
+    for rule in log["runs"][0]["tool"]["driver"]["rules"]:
+        assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note")
+        assert rule["shortDescription"]["text"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write(tmp_path / "c", GOOD)
+    init = write(tmp_path / "i", cpio([("init", 0o100755, b"\x7fELF")]))
+    out = tmp_path / "report"
+    assert run("--config", str(config)) is Exit.CLEAN
+    both = ["--config", str(config), "--initramfs", str(init)]
+    assert run(*both, "--format", "json", "--output", str(out)) is Exit.ERRORS
+    assert json.loads(out.read_text())["inputs"]["--initramfs"] == str(init)
+    assert run("--config", str(config), "--output", str(out)) is Exit.CLEAN
+    assert "rules judged" in out.read_text()
+    assert run("--explain", "KD031") is Exit.CLEAN
+    assert run("--list") is Exit.CLEAN
+    assert "KD031" in capsys.readouterr().out
+    with pytest.raises(UserError, match="nothing to check"):
+        run()
+
+
+def test_a_command_line_from_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "cmdline", 'console=ttyS0 dyndbg="file a.c +p" crashkernel=64M\n')
+    facts = gather(Given(arch="arm", cmdline=f"@{path}"))
+    assert facts.cmdline is not None
+    assert facts.cmdline.arguments == ("console=ttyS0", "dyndbg=file a.c +p", "crashkernel=64M")
+    assert facts.cmdline.name == str(path)
+
+
+def test_arguments_as_the_kernel_reads_them() -> None:
+    line = Cmdline("quiet nr-cpus=1 panic=1 panic=5 -- init=x")
+    assert line.value("nr_cpus") == "1"
+    assert line.value("panic") == "5"
+    assert line.value("quiet") == ""
+    assert line.value("init") is None
+    assert "quiet" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [("6.12.117-rt1", (6, 12, 117)), ("v5.10", (5, 10)), ("2.0.29", (2, 0, 29))]
+)
+def test_versions(text: str, version: tuple[int, ...]) -> None:
+    assert parse_version(text) == version
+
+
+def test_the_pages_of_the_rules_are_current() -> None:
+    """Made again by: python -m kdumpbuild.checks.docs."""
+    made = pages()
+    assert {path.name: path.read_text() for path in DOCS.glob("*.md")} == made
+    for rule in all_rules():
+        assert rule.id in made["README.md"]
+        assert rule.story in made[f"{rule.subject}.md"]

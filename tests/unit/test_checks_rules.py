@@ -1,0 +1,431 @@
+"""Every rule has an example on which it fires and one on which it is silent."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kdumpbuild.board.arch import ARCHES
+from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.model import Bank
+from kdumpbuild.checks.engine import all_rules, check_facts
+from kdumpbuild.checks.facts import Case, Cmdline, Config, Facts, Program, Rootfs
+from kdumpbuild.checks.model import Input, Missing, Severity
+from kdumpbuild.formats.arm64_image import read_arm64_image
+from kdumpbuild.formats.devicetree import read_devicetree
+from kdumpbuild.formats.elf import ConfigNeed, Elf, UserlandNeeds, Vmlinux
+from kdumpbuild.formats.initramfs import read_initramfs
+from kdumpbuild.formats.zimage import read_zimage
+from kdumpbuild.resources import BOARDS
+from kdumpbuild.run import run
+from tests.fuzz.readers import cpio, image, uboot, zimage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kdumpbuild.formats.devicetree import DeviceTree
+    from kdumpbuild.formats.initramfs import Initramfs
+
+pytestmark = pytest.mark.skipif(shutil.which("dtc") is None, reason="no dtc")
+
+MIB = 1 << 20
+ARM, ARM64 = ARCHES["arm"], ARCHES["arm64"]
+RAM_512M = (Bank(0x40000000, 512 * MIB),)
+INIT = ("init", 0o100755, b"#!/bin/sh\n")
+SHELL = ("bin/sh", 0o100755, b"shell")
+FILTER = ("usr/bin/makedumpfile", 0o100755, b"")
+
+
+@cache
+def tree(source: str) -> DeviceTree:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "t.dts").write_text(f"/dts-v1/; / {{ {source} }};")
+        run(["dtc", "-q", "-O", "dtb", "-o", folder / "t.dtb", folder / "t.dts"], what="make a device tree")
+        return replace(read_devicetree(folder / "t.dtb"), name="board.dtb")
+
+
+def cpus(method: str, count: int = 2, rest: str = "") -> DeviceTree:
+    prop = f'enable-method = "{method}";' if method else ""
+    nodes = "".join(f'cpu@{i} {{ device_type = "cpu"; reg = <{i}>; {prop} }};' for i in range(count))
+    return tree(f"{rest} cpus {{ #address-cells = <1>; #size-cells = <0>; {nodes} }};")
+
+
+def config(**values: str) -> Config:
+    return Config(values, "config", {symbol: number for number, symbol in enumerate(values, 1)})
+
+
+def initramfs(*files: tuple[str, int, bytes], pack: Callable[[bytes], bytes] = bytes) -> Initramfs:
+    return read_initramfs(pack(cpio(list(files) or [INIT, SHELL, FILTER])), where="initramfs")
+
+
+def program(path: str = "bin/sh", **values: Any) -> Program:
+    needs: dict[str, Any] = {
+        "name": path, "machine": "EM_ARM", "thumb": True, "vfp": True, "neon": False, "hard_float": True, "eabi": 5,
+        "cpu_arch": "v7", "time_bits": None, "page_size": 65536,
+        "config": (ConfigNeed("ARM_THUMB", "its entry point is Thumb code", certain=True),),
+    }  # fmt: skip
+    rest = {name: values.pop(name) for name in ("interpreter", "needed") if name in values}
+    return Program(path, UserlandNeeds(**needs | values), rest.get("interpreter"), rest.get("needed", ()))
+
+
+def vmlinux(*, debug: bool) -> Vmlinux:
+    elf = Elf(
+        name="vmlinux", machine="EM_ARM", elf_class=32, little_endian=True, type="ET_EXEC", entry=0, flags=0,
+        interpreter=None, needed=(), soname=None, build_id="00", sections=frozenset(), load_alignment=4096,
+        symbols=None, thumb_symbols=False, arm=None,
+    )  # fmt: skip
+    return Vmlinux(elf, {}, debug_info=debug, has_symbols=True)
+
+
+def line(text: str) -> Cmdline:
+    return Cmdline(text, "cmdline")
+
+
+def xz(check: int = lzma.CHECK_CRC32, dictionary: int = 1 << 18) -> Callable[[bytes], bytes]:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": dictionary}]
+    return lambda data: lzma.compress(data, check=check, filters=filters)
+
+
+def arm(**given: Any) -> Facts:
+    return Facts(arch=ARM, **given)
+
+
+def arm64(**given: Any) -> Facts:
+    return Facts(arch=ARM64, **given)
+
+
+def region(cmdline: str, ram: tuple[Bank, ...] = RAM_512M, **given: Any) -> Facts:
+    """An arm machine with a command line."""
+    given.setdefault("production", config(PAGE_OFFSET="0xC0000000"))
+    return arm(cmdline=line(cmdline), ram=ram, **given)
+
+
+BOARD = load_board(BOARDS / "arm-virt.toml")
+MEMORY = 'memory@40000000 { device_type = "memory"; reg = <0x40000000 0x20000000>; };'
+SMALL = zimage(edata=4 * MIB, bss=MIB, size=MIB)
+SP805 = 'watchdog@9010000 { compatible = "arm,sp805-wdt", "arm,primecell"; };'
+CADENCE = 'watchdog@f8005000 { compatible = "cdns,wdt-r1p2"; };'
+PL011 = 'chosen { stdout-path = "/serial@9000000"; }; serial@9000000 { compatible = "arm,pl011"; };'
+PL011_ON = config(SERIAL_AMBA_PL011="y", SERIAL_AMBA_PL011_CONSOLE="y")
+
+# Rule: facts on which it fires, facts on which it is silent.
+EXAMPLES: dict[str, tuple[Facts, Facts]] = {
+    "KD001": (
+        arm(production=config(KEXEC="y"), kernel=(6, 12)),
+        arm(production=config(CRASH_DUMP="y", CRASH_RESERVE="y"), kernel=(6, 12)),
+    ),
+    "KD002": (
+        arm(production=config(SMP="y", SUSPEND="n", KEXEC="n")),
+        arm64(production=config(SMP="y", KEXEC="n", KEXEC_FILE="y")),
+    ),
+    "KD003": (
+        arm(production=config(PANIC_ON_OOPS="n")),
+        arm(production=config(PANIC_ON_OOPS="n"), cmdline=line("oops=panic")),
+    ),
+    "KD004": (
+        arm(production=config(PANIC_TIMEOUT="0")),
+        arm(production=config(PANIC_TIMEOUT="0", CMDLINE="panic=10")),
+    ),
+    "KD005": (
+        arm64(production=config(DEBUG_INFO="y", DEBUG_INFO_REDUCED="y")),
+        arm64(production=config(DEBUG_INFO="y", DEBUG_INFO_REDUCED="n")),
+    ),
+    "KD006": (arm(vmlinux=vmlinux(debug=False)), arm(vmlinux=vmlinux(debug=True))),
+    "KD007": (
+        arm64(production=config(KEXEC="y", PROC_KCORE="n")),
+        arm64(production=config(KEXEC_FILE="y", PROC_KCORE="n")),
+    ),
+    "KD008": (
+        arm(production=config(KALLSYMS="n", PAGE_OFFSET="0x80000000")),
+        arm(production=config(KALLSYMS="y", PAGE_OFFSET="0x80000000")),
+    ),
+    "KD009": (
+        arm(rootfs=Rootfs("root", sysctls={"kernel.kptr_restrict": ("2", "root/etc/sysctl.conf:3")})),
+        arm(rootfs=Rootfs("root", sysctls={"kernel.kptr_restrict": ("1", "root/etc/sysctl.conf:3")})),
+    ),
+    "KD010": (
+        arm(production=config(), cmdline=line("lockdown=integrity")),
+        arm64(production=config(KEXEC_SIG="y"), cmdline=line("lockdown=integrity")),
+    ),
+    "KD011": (
+        arm(rootfs=Rootfs("root", sysctls={"kernel.kexec_load_disabled": ("1", "root/etc/sysctl.conf:1")})),
+        arm(rootfs=Rootfs("root")),
+    ),
+    "KD012": (
+        arm(production=config(SOFTLOCKUP_DETECTOR="y", DETECT_HUNG_TASK="n")),
+        arm(
+            production=config(SOFTLOCKUP_DETECTOR="y", DETECT_HUNG_TASK="y", BOOTPARAM_SOFTLOCKUP_PANIC="1"),
+            cmdline=line("hung_task_panic=1"),
+        ),
+    ),
+    "KD013": (
+        arm(production=config(PSTORE_RAM="y", PSTORE_CONSOLE="n")),
+        arm(production=config(PSTORE_RAM="y", PSTORE_CONSOLE="y")),
+    ),
+    "KD020": (region("console=ttyS0"), region("crashkernel=16M")),
+    "KD021": (region("crashkernel=64M,high"), arm64(cmdline=line("crashkernel=64M,high"), kernel=(6, 1))),
+    "KD022": (region("crashkernel=16M", (Bank(0x40000000, 128 * MIB),)), region("crashkernel=16M")),
+    "KD023": (region("crashkernel=64M", (Bank(0x40000000, 256 * MIB),)), region("crashkernel=64M")),
+    "KD024": (region("crashkernel=64M@0x5f000000"), region("crashkernel=64M@0x50000000")),
+    "KD025": (
+        region("crashkernel=64M@0x45000000", kernel=(5, 10)),
+        region("crashkernel=64M@0x45000000", kernel=(6, 1)),
+    ),
+    "KD026": (
+        region("crashkernel=42M", capture=config(ARCH_FORCE_MAX_ORDER="10"), kernel=(6, 12)),
+        region("crashkernel=40M", capture=config(ARCH_FORCE_MAX_ORDER="10"), kernel=(6, 12)),
+    ),
+    "KD027": (
+        arm64(
+            cmdline=line("crashkernel=1G"),
+            dtb=tree('compatible = "raspberrypi,4-model-b", "brcm,bcm2711";'),
+            ram=(Bank(0, 2048 * MIB),),
+        ),
+        arm64(cmdline=line("crashkernel=256M"), ram=(Bank(0, 2048 * MIB),)),
+    ),
+    "KD028": (
+        arm(production=config(ARM_LPAE="y"), ram=(Bank(0x80000000, 4096 * MIB),)),
+        arm(production=config(ARM_LPAE="y"), ram=(Bank(0x80000000, 2048 * MIB),)),
+    ),
+    "KD029": (
+        region("crashkernel=6M", zimage=read_zimage(SMALL), initramfs=initramfs()),
+        region("crashkernel=16M", zimage=read_zimage(SMALL), initramfs=initramfs()),
+    ),
+    "KD030": (
+        region("crashkernel=64M", capture=config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="16"), capture_cmdline=line("")),
+        region(
+            "crashkernel=64M", capture=config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="16"), capture_cmdline=line("cma=0")
+        ),
+    ),
+    "KD031": (
+        arm(zimage=read_zimage(zimage(textofs=0x208000))),
+        arm(zimage=read_zimage(zimage(textofs=0x208000)), image_size=8 * MIB),
+    ),
+    "KD032": (
+        arm(capture=config(AUTO_ZRELADDR="n", ARM_PATCH_PHYS_VIRT="y", PHYS_OFFSET="0x20000000")),
+        arm(capture=config(ARCH_MULTIPLATFORM="y", ARM_PATCH_PHYS_VIRT="y")),
+    ),
+    "KD033": (
+        arm(zimage=read_zimage(zimage(tail=b"\xd0\x0d\xfe\xed")), kexec_tools=(2, 0, 21)),
+        arm(zimage=read_zimage(zimage(tail=b"\xd0\x0d\xfe\xed")), kexec_tools=(2, 0, 22)),
+    ),
+    "KD034": (
+        arm(production=config(ARM_LPAE="y"), kexec_tools=(2, 0, 28)),
+        arm(production=config(ARM_LPAE="y"), kexec_tools=(2, 0, 29)),
+    ),
+    "KD035": (
+        arm64(image=read_arm64_image(gzip.compress(image())), file_load=True),
+        arm64(image=read_arm64_image(image()), file_load=True),
+    ),
+    "KD037": (
+        arm(kexec_tools=(2, 0, 20), kernel=(5, 10)),
+        arm(kexec_tools=(2, 0, 25), kernel=(6, 12)),
+    ),
+    "KD038": (
+        arm64(dtb=tree("chosen { kaslr-seed = <1 2>; };"), production=config(KEXEC="y", RANDOMIZE_BASE="n")),
+        arm64(dtb=tree("chosen { kaslr-seed = <1 2>; };"), production=config(KEXEC_FILE="y", RANDOMIZE_BASE="n")),
+    ),
+    "KD039": (arm(dtb=tree("memory { device_type = \"memory\"; reg = <0 0>; };")), arm(dtb=tree(MEMORY))),
+    "KD040": (
+        arm(dtb=tree("chosen { linux,uefi-system-table = <0 0x40000000>; };")),
+        arm(dtb=tree("chosen { };")),
+    ),
+    "KD050": (
+        arm(capture=config(CRASH_DUMP="n", KEXEC="n")),
+        arm(capture=config(CRASH_DUMP="y", PROC_VMCORE="y")),
+    ),
+    "KD051": (
+        arm(capture=config(PANIC_TIMEOUT="0"), capture_cmdline=line("console=ttyS0")),
+        arm(capture=config(PANIC_TIMEOUT="0"), capture_cmdline=line("panic=5")),
+    ),
+    "KD052": (arm(capture=config(PANIC_ON_OOPS="n")), arm(capture=config(PANIC_ON_OOPS="y"))),
+    "KD053": (
+        arm(capture=config(SMP="y"), capture_cmdline=line("panic=5")),
+        arm(capture=config(SMP="y"), capture_cmdline=line("nr_cpus=1")),
+    ),
+    "KD054": (
+        arm(capture_cmdline=line("crashkernel=64M console=ttyS0")),
+        arm(capture_cmdline=line("console=ttyS0 panic=5")),
+    ),
+    "KD055": (arm(capture_cmdline=line("x" * 1000)), arm(capture_cmdline=line("x" * 900))),
+    "KD056": (
+        arm(capture=config(PSTORE_RAM="y")),
+        arm(capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=ramoops_init")),
+    ),
+    "KD057": (arm(capture=config(KASAN="y")), arm(capture=config(KASAN="n"))),
+    "KD058": (
+        arm(capture=config(BLOCK="y", EXT4_FS="m"), board=BOARD),
+        arm(capture=config(BLOCK="y", EXT4_FS="y"), board=BOARD),
+    ),
+    "KD059": (
+        Facts(arch=ARM64, capture=config(ARM="y"), production=config(ARM64="y")),
+        arm(capture=config(ARM="y"), production=config(ARM="y")),
+    ),
+    "KD060": (
+        arm(initramfs=read_initramfs(uboot(cpio([INIT])), where="initramfs")),
+        arm(initramfs=initramfs()),
+    ),
+    "KD061": (
+        arm(initramfs=initramfs(pack=gzip.compress), capture=config(BLK_DEV_INITRD="y", RD_XZ="y")),
+        arm(initramfs=initramfs(pack=gzip.compress), capture=config(BLK_DEV_INITRD="y", RD_GZIP="y")),
+    ),
+    "KD062": (
+        arm(initramfs=initramfs(pack=lzma.compress)),
+        arm(initramfs=initramfs(pack=xz())),
+    ),
+    "KD063": (
+        region("crashkernel=24M", initramfs=initramfs(pack=xz(dictionary=64 * MIB))),
+        region("crashkernel=24M", initramfs=initramfs(pack=xz())),
+    ),
+    "KD064": (arm(initramfs=initramfs(INIT)), arm(initramfs=initramfs(INIT, SHELL))),
+    "KD065": (
+        arm(initramfs=initramfs(), initramfs_programs=(program(needed=("libc.so.6",)),)),
+        arm(
+            initramfs=initramfs(INIT, ("lib/libc.so.6", 0o100755, b"")),
+            initramfs_programs=(program(needed=("libc.so.6",)),),
+        ),
+    ),
+    "KD066": (
+        arm(
+            initramfs=initramfs(), initramfs_programs=(program(),),
+            capture=config(ARM_THUMB="n", COMPAT_32BIT_TIME="y"),
+        ),
+        arm(
+            initramfs=initramfs(), initramfs_programs=(program(time_bits=32),),
+            capture=config(ARM_THUMB="y", COMPAT_32BIT_TIME="y"),
+        ),
+    ),
+    "KD067": (
+        arm(initramfs=initramfs(), initramfs_programs=(program(machine="EM_X86_64"),)),
+        arm(initramfs=initramfs(), initramfs_programs=(program(),)),
+    ),
+    "KD068": (arm(initramfs=initramfs(INIT, SHELL)), arm(initramfs=initramfs())),
+    "KD070": (
+        arm64(production=config(ARM64_VA_BITS="52", ARM64_4K_PAGES="y"), makedumpfile=(1, 7, 9)),
+        arm64(production=config(ARM64_VA_BITS="48", ARM64_4K_PAGES="y"), makedumpfile=(1, 7, 9)),
+    ),
+    "KD071": (arm(makedumpfile=(1, 7, 6), kernel=(6, 12)), arm(makedumpfile=(1, 7, 7), kernel=(6, 12))),
+    "KD072": (
+        arm(rootfs=Rootfs("root", (program("usr/bin/makedumpfile", time_bits=64),))),
+        arm(
+            rootfs=Rootfs("root", (program("usr/bin/makedumpfile", time_bits=64),)),
+            makedumpfile_options=("-E", "--non-mmap"),
+        ),
+    ),
+    "KD073": (arm(production=config(RTC_HCTOSYS="n")), arm(production=config(RTC_HCTOSYS="y"))),
+    "KD080": (
+        arm(production=config(SMP="y", HOTPLUG_CPU="y"), dtb=cpus("brcm,bcm2836-smp")),
+        arm(
+            production=config(SMP="y", HOTPLUG_CPU="y"),
+            dtb=cpus("psci", rest='psci { compatible = "arm,psci-1.0"; };'),
+        ),
+    ),
+    "KD081": (arm(production=config(SMP="y")), arm(production=config(SMP="y"), cmdline=line("nr_cpus=1"))),
+    "KD082": (arm64(dtb=cpus("spin-table")), arm64(dtb=cpus("psci"))),
+    "KD083": (
+        arm(dtb=tree(SP805), capture=config(ARM_SP805_WATCHDOG="m", WATCHDOG="y")),
+        arm(dtb=tree(SP805), capture=config(ARM_SP805_WATCHDOG="y", WATCHDOG="y")),
+    ),
+    "KD084": (
+        arm(dtb=tree(CADENCE), capture=config(CADENCE_WATCHDOG="y", WATCHDOG="y")),
+        arm(dtb=tree(SP805), capture=config(ARM_SP805_WATCHDOG="y", WATCHDOG="y")),
+    ),
+    "KD085": (
+        arm(capture=config(WATCHDOG="y", WATCHDOG_HANDLE_BOOT_ENABLED="n")),
+        arm(capture=config(WATCHDOG="y", WATCHDOG_HANDLE_BOOT_ENABLED="y")),
+    ),
+    "KD086": (
+        arm(dtb=tree(PL011), capture_cmdline=line("console=ttyS0"), capture=PL011_ON),
+        arm(dtb=tree(PL011), capture_cmdline=line("console=ttyAMA0,115200"), capture=PL011_ON),
+    ),
+}  # fmt: skip
+
+RULES = {rule.id: rule for rule in all_rules()}
+
+
+def test_every_rule_has_its_examples() -> None:
+    assert set(EXAMPLES) == set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_fires(name: str) -> None:
+    findings = [f for f in check_facts(EXAMPLES[name][0]).findings if f.id == name]
+    assert findings, f"{name} does not fire on its example"
+    for finding in findings:
+        assert finding.what
+        assert finding.advice
+        assert finding.title == RULES[name].title
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_is_silent_and_not_for_lack_of_input(name: str) -> None:
+    report = check_facts(EXAMPLES[name][1])
+    assert name in report.passed, [f.what for f in report.findings if f.id == name] or "not judged"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_without_input_it_is_not_judged(name: str) -> None:
+    rule = RULES[name]
+    with pytest.raises(Missing):
+        list(rule.check(Case(Facts(arch=ARCHES[rule.arches[0]]))))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_a_rule_says_about_itself(name: str) -> None:
+    rule = RULES[name]
+    assert rule.needs
+    assert rule.arches
+    assert len(rule.story) > 60
+    assert rule.story.endswith((".", ":"))
+    assert rule.advice.endswith(".")
+    assert rule.source
+
+
+def test_a_missing_input_is_named() -> None:
+    report = check_facts(Facts())
+    assert not report.findings
+    assert {rule.id for rule in report.not_judged} == set(RULES)
+    assert all(rule.missing for rule in report.not_judged)
+    wanted = {i for rule in report.not_judged for i in rule.missing}
+    assert Input.PRODUCTION in wanted
+    assert Input.INITRAMFS in wanted
+
+
+def test_places_name_file_and_line() -> None:
+    report = check_facts(arm(capture=config(A="y", PANIC_ON_OOPS="n")))
+    finding = next(f for f in report.findings if f.id == "KD052")
+    assert finding.where == "config:2"
+    assert (finding.file, finding.line) == ("config", 2)
+
+
+def test_a_fragment_line_goes_before_the_config() -> None:
+    capture = replace(config(KASAN="y"), places={"KASAN": "my.config:7"})
+    finding = next(f for f in check_facts(arm(capture=capture)).findings if f.id == "KD057")
+    assert finding.where == "my.config:7"
+
+
+def test_severity_depends_on_the_case() -> None:
+    small = config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="4")
+    report = check_facts(region("crashkernel=64M", capture=small, capture_cmdline=line("")))
+    assert next(f for f in report.findings if f.id == "KD030").severity is Severity.WARNING
+
+
+@pytest.mark.parametrize("compatible", ["samsung,exynos5800", "fsl,imx6q"])
+def test_platforms_that_can_stop_their_cpus(compatible: str) -> None:
+    dtb = cpus("", 4, f'compatible = "{compatible}";')
+    assert "KD080" in check_facts(arm(production=config(SMP="y", HOTPLUG_CPU="y"), dtb=dtb)).passed
+
+
+def test_ram_may_come_from_the_device_tree() -> None:
+    facts = arm(cmdline=line("crashkernel=600M"), dtb=tree(MEMORY), production=config())
+    finding = next(f for f in check_facts(facts).findings if f.id == "KD020")
+    assert "all RAM" in finding.what
