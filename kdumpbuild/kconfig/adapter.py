@@ -184,6 +184,12 @@ class _Symbol(lib.Symbol):  # type: ignore[misc]
             sym._cached_str_val = _number_value(sym)
         return str(_symbol_of_kconfiglib.str_value.fget(sym))
 
+    @property
+    def config_string(self) -> str:
+        if self in self.kconfig.transitional:
+            return ""
+        return str(_symbol_of_kconfiglib.config_string.fget(self))
+
 
 def _tri_value(sym: Any) -> int:
     if sym._cached_tri_val is not None:
@@ -355,17 +361,17 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
             self._trailing_tokens_error()
         return wanted
 
-    def _is_n(self, expr: Any) -> Any:
-        """Return the expression ``expr = n``, as expr_trans_compare() of scripts/kconfig/expr.c does."""
-        if expr.__class__ is not tuple:
-            return (lib.EQUAL, expr, self.n)
-        kind = expr[0]
-        if kind is lib.AND:
-            return self._make_or(self._is_n(expr[1]), self._is_n(expr[2]))
-        if kind is lib.OR:
-            return self._make_and(self._is_n(expr[1]), self._is_n(expr[2]))
-        # A negated or relational expression is n exactly where its opposite is y; m does not come out of a relation.
-        return (lib.NOT, expr)
+    def _is_n(self, expr: Any, *, equal: bool = True) -> Any:
+        """Return the expression ``expr = n`` or ``expr != n``, as expr_trans_compare() of scripts/kconfig/expr.c."""
+        kind = expr[0] if expr.__class__ is tuple else None
+        if kind is None:
+            return (lib.EQUAL if equal else lib.UNEQUAL, expr, self.n)
+        if kind is lib.NOT:
+            return self._is_n(expr[1], equal=not equal)
+        if kind in (lib.AND, lib.OR):
+            both = (lib.OR if kind is lib.AND else lib.AND, self._is_n(expr[1]), self._is_n(expr[2]))
+            return both if equal else (lib.NOT, both)
+        return (lib.NOT, expr) if equal else expr
 
     def _fn_val(self, args: list[str]) -> str:
         if args[0] == "shell" and "shell" not in self.variables and len(args) == 2:
@@ -435,12 +441,8 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
         """Return the whole .config, as conf_write() of scripts/kconfig/confdata.c writes it."""
         self.warn = False
         heading = f"#\n# Automatically generated file; DO NOT EDIT.\n# {self.mainmenu_text}\n#\n"
-        hidden = [sym for sym in self.transitional if sym.nodes]
         text = str(self._config_contents(heading))
         self.warn = True
-        if hidden:
-            names = "|".join(re.escape(sym.name) for sym in hidden)
-            text = re.sub(rf"^(# )?CONFIG_({names})(=.*| is not set)\n", "", text, flags=re.MULTILINE)
         return text
 
 

@@ -129,7 +129,7 @@ def parse_fragment(text: str, path: Path) -> Fragment:
     reader.end_group()
     _find_contradictions(reader)
     if reader.faults:
-        raise UserError(*reader.faults)
+        raise UserError(*(fault for _, fault in sorted(reader.faults, key=lambda found: found[0])))
     return Fragment(path, tuple(reader.lines))
 
 
@@ -139,7 +139,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: list[Line] = []
-        self.faults: list[Fault] = []
+        self.faults: list[tuple[int, Fault]] = []
         self._whole_file = Condition()
         self._clear()
 
@@ -151,7 +151,7 @@ class _Reader:
         self._requests = 0
 
     def fault(self, number: int, what: str, hint: str = "") -> None:
-        self.faults.append(Fault(what, where=f"{self.path}:{number}", hint=hint))
+        self.faults.append((number, Fault(what, where=f"{self.path}:{number}", hint=hint)))
 
     def end_group(self) -> None:
         if self._directive_line and not self._requests:
@@ -167,10 +167,12 @@ class _Reader:
         if not line:
             self.end_group()
         elif match := _UNSET.fullmatch(line):
+            self._requests += 1
             self._request(number, match[1], "n", quoted=False)
         elif line.startswith("#"):
             self._comment(number, line)
         elif match := _SET.fullmatch(line):
+            self._requests += 1
             self._assignment(number, match[1], match[2].strip())
         else:
             self.fault(number, f"not a line of a .config: {line}",
@@ -224,7 +226,6 @@ class _Reader:
             self._request(number, symbol, value, quoted=False)
 
     def _request(self, number: int, symbol: str, value: str, *, quoted: bool) -> None:
-        self._requests += 1
         condition = self._whole_file.both(self._condition)
         reason = "\n".join(self._reason).strip()
         self.lines.append(Line(symbol, value, quoted, self.path, number, reason, condition, self._means))

@@ -73,6 +73,7 @@ def minimal(
     apply(kconfig, base, [])
     satisfied = [goal for goal in goals if unmet(kconfig, goal) is None]
     candidates = [line for line in lines if line.means] + [goal for goal in goals if goal not in satisfied]
+    candidates = [line for line in candidates if line.symbol in kconfig.syms and kconfig.syms[line.symbol].nodes]
     candidates += _found(kconfig, goals, candidates)
     reachable = _holding(kconfig, goals, candidates)
     order = [line.symbol for line in (*lines, *candidates)]

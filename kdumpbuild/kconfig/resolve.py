@@ -162,6 +162,7 @@ def load_config(kconfig: KernelKconfig, path: Path) -> None:
     except OSError as error:
         raise user_error(f"cannot read the config: {error.strerror or error}", where=str(path)) from error
     found = 0
+    strange = [line for line in text.splitlines() if line.strip() and not line.startswith(("#", "CONFIG_"))]
     for line in text.splitlines():
         if match := _SET.fullmatch(line.rstrip()):
             name, value = match[1], match[2]
@@ -175,7 +176,7 @@ def load_config(kconfig: KernelKconfig, path: Path) -> None:
         if sym.orig_type is lib.STRING:
             value = re.sub(r"\\(.)", r"\1", value[1:-1]) if re.fullmatch(r'".*"', value) else value
         kconfig.assign(sym, value)
-    if text.strip() and not found:
+    if strange and not found:
         raise user_error("this is not a kernel config", where=str(path), why="no line begins with CONFIG_",
                          hint="give a .config, a defconfig, or the output of zcat /proc/config.gz")  # fmt: skip
 

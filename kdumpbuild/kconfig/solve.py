@@ -64,7 +64,7 @@ def works(kconfig: KernelKconfig, assignments: Assignments, wanted: Assignments)
 
 
 def _without_needless(kconfig: KernelKconfig, assignments: Assignments, wanted: Assignments) -> Assignments:
-    for name in list(assignments):
+    for name in [name for name in assignments if name not in wanted]:
         fewer = {n: v for n, v in assignments.items() if n != name}
         if fewer and works(kconfig, fewer, wanted):
             assignments = fewer
@@ -164,7 +164,7 @@ class _Search:
         causes: list[tuple[Any, bool]] = [(item.rev_dep, False)]
         if why.has_prompt(item):
             own = frozenset({(item.name, "n")})
-            for others in self._all(causes, 0, above):
+            for others in self._all([*causes, (why.visibility(item), True)], 1, above):
                 yield from self._joined(own, others)
             return
         causes += [((lib.AND, value, condition), False) for value, condition in item.defaults]

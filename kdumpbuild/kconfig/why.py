@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild.kconfig.adapter import lib
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from kdumpbuild.kconfig.adapter import KernelKconfig
 
-_DEPTH = 4
+_DEPTH = 6
 """How many symbols deep a chain of causes is followed."""
 _NAMES = {0: "n", 1: "m", 2: "y"}
 
@@ -104,10 +105,16 @@ def promptless_causes(kconfig: KernelKconfig, sym: Any) -> list[str]:
 
 def _promptless(kconfig: KernelKconfig, sym: Any, wanted: int, depth: int, seen: set[str]) -> Iterator[str]:
     pad = "  " * depth
+    if sym.orig_type not in (lib.BOOL, lib.TRISTATE):
+        for value, condition in sym.defaults:
+            when = f" if {valued(condition)}" if condition is not kconfig.y else ""
+            yield f"{pad}{sym.name} has no prompt; it is {expression(value)}{when}"
+        return
     for value, condition in sym.defaults:
         if value is kconfig.n:
             continue
-        both = (lib.AND, value, condition) if condition is not kconfig.y else value
+        parts = [part for part in (value, condition) if part is not kconfig.y]
+        both = (lib.AND, *parts) if len(parts) == 2 else (parts or [kconfig.y])[0]
         yield f"{pad}{sym.name} has no prompt; it is on when {valued(both)}"
         yield from _explain(kconfig, both, wanted, depth + 1, seen)
     if selectors := selectors_of(sym):
@@ -164,5 +171,5 @@ def _with_value(item: Any) -> str:
     if item.is_constant:
         return text
     if item.__class__ is lib.Symbol and not item.nodes:
-        return text if item.name.isdigit() else f"{text} [undefined]"
+        return text if re.fullmatch(r"-?\d+|0[xX][0-9a-fA-F]+", item.name) else f"{text} [undefined]"
     return f"{text} [={item.str_value}]"
