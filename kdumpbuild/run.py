@@ -194,14 +194,14 @@ def watch(
     """Run a program for at most ``deadline`` seconds, its raw output into ``log``.
 
     ``on_line`` gets each line as it comes and the seconds since the start; the seconds it returns, if any, are what
-    the program has left from then on. The program ends when we end, even by SIGKILL. What its end means is for the
+    the program has left from then on, within the deadline. The program ends when we end, even by SIGKILL. What its end means is for the
     caller to say; only a program that cannot be started raises UserError.
     """
     program = which(str(argv[0]), needed_for=f"to {what}")
     # The kernel sends the signal when the thread that started the program ends (prctl(2), PR_SET_PDEATHSIG).
     args = [str(which("setpriv")), "--pdeathsig", "KILL", "--", str(program), *map(str, argv[1:])]
     start = time.monotonic()
-    end = start + deadline
+    end = last = start + deadline
     with log.open("wb", buffering=0) as sink, subprocess.Popen(
         args, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         bufsize=0, start_new_session=True,
@@ -225,7 +225,7 @@ def watch(
                         now = time.monotonic()
                         left_now = on_line(now - start, text.decode(errors="replace").rstrip("\r"))
                         if left_now is not None:
-                            end = min(end, now + left_now)
+                            end = min(last, now + left_now)
             in_time = end > time.monotonic()
             if in_time:
                 child.wait(timeout=10)

@@ -5,6 +5,7 @@ Whether the test passed is never decided here: that is read from the disk and fr
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ MAX_BOOTS = 3
 """Production, capture, production. One more and the machine is in a loop."""
 _GRACE = 10.0
 """Seconds that the machine has to power off once it said that it is done."""
+_JUMP = 90.0
+"""Seconds from the crash to the first line of the capture kernel; about one second where all is well."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,16 @@ class Console:
     boots: int = 0
     stopped: str = ""
     """Why the machine was told to end before its time: ``done``, ``loop`` (of boots) or ``flood`` (of output)."""
+    _triggered: bool = False
+    _crashed: bool = False
 
     def __call__(self, at: float, text: str) -> float | None:
         """Take a line. Return the seconds that the machine may still run, when that is known now."""
         if len(self.lines) >= MAX_LINES:
             self.stopped = "flood"
             return 0.0
-        if _BOOT.search(text):
-            self.boots += 1
+        booting = _BOOT.search(text) is not None
+        self.boots += booting
         self.lines.append(Line(at, text[:1000], self.boots))
         if self.boots > MAX_BOOTS:
             self.stopped = "loop"
@@ -58,7 +63,12 @@ class Console:
         if SAY_DONE in text:
             self.stopped = "done"
             return _GRACE
-        return None
+        if self.boots == 1 and SAY_TRIGGER in text:
+            self._triggered = True
+        elif self._triggered and not self._crashed and _CRASH.search(text):
+            self._crashed = True
+            return _JUMP
+        return math.inf if booting else None
 
     def of_boot(self, boot: int) -> list[str]:
         """Return what one kernel printed."""

@@ -43,14 +43,15 @@ class Witness:
     """Bytes that were asked for."""
     in_time: bool
     """Whether QEMU ended by itself."""
-    deadline: float
+    seconds: float
+    """How long it ran."""
     status: int
     """QEMU's exit status."""
 
     @property
     def timed_out(self) -> str:
         """That the deadline ended the test, in words; empty when something else did."""
-        return "" if self.in_time or self.console.stopped else f"the test was ended after {self.deadline:.0f} s"
+        return "" if self.in_time or self.console.stopped else f"the test was ended after {self.seconds:.0f} s"
 
 
 _NO_MEMORY = tuple(
@@ -73,6 +74,7 @@ _NO_USERLAND = re.compile(r"No working init found|Unable to mount root fs|Reques
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 _NO_DUMP_TARGET = re.compile(r"kdump: failed: dump target ")
 _CAPTURE_SAID = re.compile(r"\bkdump: (.*)")
+_FAILED = re.compile(r"kdump: failed: ")
 _STUCK_CPU = re.compile(r"kernel BUG at arch/arm/kernel/machine_kexec\.c")
 _JUMPED = re.compile(r"Starting crashdump kernel|Loading crashdump kernel|Bye!")
 _RESERVATION = re.compile(r"crashkernel.*(reserv|fail|No suitable|invalid)|[Rr]eserv.*crash kernel", re.IGNORECASE)
@@ -205,10 +207,11 @@ def _in_the_capture_kernel(w: Witness) -> Diagnosis | None:
             else "the capture kernel crashed itself: read the console log above this line"
         )
         return Diagnosis("capture-panic", "the capture kernel panicked", why=panic, hint=hint)
-    if w.attempt.get("reason"):
+    reason = w.attempt.get("reason") or _match(said, _FAILED)
+    if reason:
         return Diagnosis(
             "capture-failed", "the capture system could not save the dump",
-            why=f"it says: {w.attempt['reason']}", hint="read what it printed, in the console log",
+            why=f"it says: {reason.removeprefix('kdump: failed: ')}", hint="read what it printed, in the console log",
         )  # fmt: skip
     return None
 
@@ -218,7 +221,7 @@ def _after_the_capture(w: Witness) -> Diagnosis | None:
         return _lost_machine(w)
     if w.timed_out:
         return Diagnosis(
-            "deadline", f"the test was not over after {w.deadline:.0f} s", why=_said(w.console),
+            "deadline", f"the test was not over after {w.seconds:.0f} s", why=_said(w.console),
             hint="a slow host needs a longer deadline; a machine that hangs needs a look at the console log",
         )  # fmt: skip
     return None

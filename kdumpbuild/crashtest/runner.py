@@ -133,7 +133,7 @@ def run_crashtest(
     options = options or Options()
     machine_of(board)
     check_set(board, image_set)
-    work = Work(work_folder)
+    work = Work(work_folder.resolve())
     with files.writing(work.result):
         work.clear()
         verdict = _run(board, image_set, userland, trigger, work, options)
@@ -181,7 +181,7 @@ def _run(
         attempt=read_attempt(dumps_folder),
         crashkernel=board.memory.crashkernel if options.crashkernel is None else options.crashkernel,
         in_time=ran.in_time,
-        deadline=deadline,
+        seconds=ran.seconds,
         status=ran.status,
     )
     new = tuple(dump for dump in dumps if dump.name != EARLIER)
