@@ -22,7 +22,7 @@ MTIME = 1577836800
 # BusyBox under these names; a link for each of its applets would cost memory for nothing.
 _APPLETS = (
     "cat", "cttyhack", "findfs", "grep", "kill", "ls", "mkdir", "mount", "mv", "reboot", "rm", "setsid", "sh", "sleep",
-    "stat", "sync", "umount", "uname", "watchdog",
+    "stat", "sync", "timeout", "true", "umount", "uname", "usleep", "watchdog",
 )  # fmt: skip
 _FOLDERS = ("dev", "mnt", "proc", "sys", "tmp")
 
