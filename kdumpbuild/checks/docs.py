@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from kdumpbuild.checks.model import Rule
 
+DEFCONFIGS = "defconfigs.md"
+"""The page that :mod:`kdumpbuild.checks.defconfigs` makes from kernel trees."""
+
 _MADE = "<!-- Made by `python -m kdumpbuild.checks.docs`. Change the rule, not this page. -->\n"
 
 
@@ -41,7 +44,8 @@ def _list() -> str:
         for rule in all_rules()
     ]
     head = "| Rule | Severity | For | What it finds | Needs |\n|---|---|---|---|---|\n"
-    return f"{_MADE}# The rules of the preflight\n\n{head}" + "\n".join(rows) + "\n"
+    intro = f"What they find in the kernels' own configurations: [{DEFCONFIGS}]({DEFCONFIGS})."
+    return f"{_MADE}# The rules of the preflight\n\n{intro}\n\n{head}" + "\n".join(rows) + "\n"
 
 
 def _page(subject: str, rules: Iterable[Rule]) -> str:
@@ -76,7 +80,7 @@ def main(folder: Path) -> None:
     for name, text in made.items():
         write_text(folder / name, text)
     for path in folder.glob("*.md"):
-        if path.name not in made:
+        if path.name not in made and path.name != DEFCONFIGS:
             path.unlink()
 
 

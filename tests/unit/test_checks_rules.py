@@ -212,7 +212,7 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
     ),
     "KD032": (
         arm(capture=config(AUTO_ZRELADDR="n", ARM_PATCH_PHYS_VIRT="y", PHYS_OFFSET="0x20000000")),
-        arm(capture=config(ARCH_MULTIPLATFORM="y", ARM_PATCH_PHYS_VIRT="y")),
+        arm(capture=config(AUTO_ZRELADDR="y", ARM_PATCH_PHYS_VIRT="y")),
     ),
     "KD033": (
         arm(zimage=read_zimage(zimage(tail=b"\xd0\x0d\xfe\xed")), kexec_tools=(2, 0, 21)),

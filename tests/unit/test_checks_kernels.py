@@ -1,0 +1,113 @@
+"""The rules on what real kernels make of their own configurations, from 5.10 on."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdumpbuild.board.arch import ARCHES
+from kdumpbuild.board.model import Bank
+from kdumpbuild.checks.defconfigs import Row as TableRow
+from kdumpbuild.checks.defconfigs import judge, table
+from kdumpbuild.checks.engine import all_rules, check_facts
+from kdumpbuild.checks.facts import Config, Facts
+from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.fragment import parse_fragment
+from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.kconfig.tree import KernelTree
+from tests.kernel.support import KERNELS, real_trees
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TREES = [path for path in real_trees() if (path / "arch/arm/configs").is_dir()]
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not TREES, reason=f"{KERNELS} names no folder with kernel trees"),
+]
+
+trees = pytest.mark.parametrize("folder", TREES, ids=lambda path: path.name)
+
+
+@cache
+def kernel(folder: Path, arch: str) -> KernelKconfig:
+    return KernelKconfig(KernelTree.open(folder), Toolchain(arch, ARCHES[arch].cross_compile))
+
+
+@cache
+def values(folder: Path, arch: str, name: str, fragment: str = "") -> Mapping[str, str]:
+    fragments = [parse_fragment(fragment, Path("test.config"))] if fragment else []
+    return resolve(kernel(folder, arch), name, fragments).values
+
+
+def version(folder: Path) -> tuple[int, ...]:
+    return KernelTree.open(folder).version
+
+
+def found(folder: Path, arch: str, name: str, fragment: str = "") -> set[str]:
+    return {rule for rule, _ in judge(values(folder, arch, name, fragment), arch, version(folder), name)}
+
+
+@trees
+def test_multi_v7(folder: Path) -> None:
+    rules = found(folder, "arm", "multi_v7_defconfig")
+    assert {"KD003", "KD004", "KD031", "KD056", "KD081"} <= rules
+    assert not {"KD001", "KD002", "KD032", "KD085"} & rules
+    assert ("KD050" in rules) == (version(folder) < (6, 12))  # CRASH_DUMP became the default in between
+
+
+@trees
+@pytest.mark.parametrize("name", ["sunxi_defconfig", "exynos_defconfig", "socfpga_defconfig"])
+def test_configs_without_kexec(folder: Path, name: str) -> None:
+    assert {"KD001", "KD002", "KD050"} <= found(folder, "arm", name)
+
+
+@trees
+def test_smp_without_suspend_loses_kexec(folder: Path) -> None:
+    assert "KD002" not in found(folder, "arm", "bcm2835_defconfig")
+    raspberry_pi_2 = "# CONFIG_ARCH_MULTI_V6 is not set\nCONFIG_ARCH_MULTI_V7=y\nCONFIG_SMP=y\n"
+    rules = found(folder, "arm", "bcm2835_defconfig", raspberry_pi_2)
+    assert {"KD001", "KD002"} <= rules
+    assert ("KD050" in rules) == (version(folder) >= (6, 9))  # only then does CRASH_DUMP go with it
+
+
+@trees
+def test_a_kernel_made_for_one_address(folder: Path) -> None:
+    fragment = "CONFIG_MMU=y\nCONFIG_ARCH_MULTI_V7=y\nCONFIG_EXPERT=y\n"
+    # Older kernels do not show the switches that allnoconfig turns off here.
+    assert ("KD032" in found(folder, "arm", "allnoconfig", fragment)) == (version(folder) >= (6, 12))
+
+
+@trees
+def test_lpae(folder: Path) -> None:
+    lpae = "# CONFIG_ARCH_MULTI_V6 is not set\nCONFIG_ARM_LPAE=y\n"
+    config = Config(values(folder, "arm", "multi_v7_defconfig", lpae), "multi_v7_lpae")
+    assert config.on("ARM_LPAE")
+    facts = Facts(
+        arch=ARCHES["arm"], production=config, kernel=version(folder), ram=(Bank(0x80000000, 4 << 30),),
+        kexec_tools=(2, 0, 28),
+    )  # fmt: skip
+    assert {"KD028", "KD034"} <= {finding.id for finding in check_facts(facts).findings}
+
+
+@trees
+def test_arm64(folder: Path) -> None:
+    config = Config(values(folder, "arm64", "defconfig"), "defconfig")
+    facts = Facts(
+        arch=ARCHES["arm64"], production=config, kernel=version(folder), makedumpfile=(1, 7, 9), file_load=False
+    )
+    rules = {finding.id for finding in check_facts(facts).findings}
+    assert not {"KD001", "KD002"} & rules
+    assert "KD007" in rules  # PROC_KCORE is off
+    assert ("KD070" in rules) == (version(folder) >= (6, 9))  # VA_BITS 52
+    assert "KD007" not in found(folder, "arm64", "defconfig")  # it has KEXEC_FILE
+
+
+def test_the_table() -> None:
+    text = table([TableRow("Linux 6.12", "arm", "multi_v7_defconfig", (("KD003", "warning"), ("KD031", "warning")))])
+    assert "| Linux 6.12 | arm multi_v7_defconfig | W | W |" in text
+    assert all(name in {rule.id for rule in all_rules()} for name in ("KD003", "KD031"))
