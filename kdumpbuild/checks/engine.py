@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild.checks import rules as rules_package
 from kdumpbuild.checks.facts import Case
 from kdumpbuild.checks.model import Finding, Input, Missing, NotJudged, Report, Rule, Severity
-from kdumpbuild.errors import Exit, nearest, user_error
+from kdumpbuild.errors import Exit, Fault, UserError, nearest, user_error
 
 if TYPE_CHECKING:
     from kdumpbuild.checks.facts import Facts
@@ -37,7 +37,11 @@ def find_rule(name: str) -> Rule:
 
 
 def check_facts(facts: Facts) -> Report:
-    """Judge facts by every rule. Reads nothing and changes nothing."""
+    """Judge facts by every rule. Reads nothing and changes nothing.
+
+    Raises UserError when the board file waives a rule that does not exist.
+    """
+    _refuse_unknown_waivers(facts)
     case = Case(facts)
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
@@ -91,6 +95,18 @@ def _finding(rule: Rule, hit: Hit, facts: Facts) -> Finding:
 
 def _worst_first(finding: Finding) -> tuple[bool, int, str, str]:
     return bool(finding.waived), finding.severity.rank, finding.subject, finding.id
+
+
+def _refuse_unknown_waivers(facts: Facts) -> None:
+    known = {rule.id for rule in all_rules()}
+    waivers = facts.board.waivers if facts.board is not None else ()
+    faults = [
+        Fault(f"no rule is called {w.name}", where=f"{facts.board.path}:{w.line}", hint=nearest(w.name, known))
+        for w in waivers
+        if facts.board is not None and w.name.startswith("KD") and w.name not in known
+    ]
+    if faults:
+        raise UserError(*faults)
 
 
 def _unused(facts: Facts, findings: list[Finding]) -> tuple[tuple[str, str], ...]:

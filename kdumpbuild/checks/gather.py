@@ -306,19 +306,44 @@ def read_rootfs(folder: Path) -> tuple[Rootfs, dict[str, Version]]:
         raise user_error("not a root directory", where=str(folder), why="it has neither bin, usr/bin nor etc")
     programs = []
     for name in _PROGRAMS:
-        path = next((folder / f / name for f in _FOLDERS if (folder / f / name).is_file()), None)
-        if path is not None and load_head(path) == b"\x7fELF":
-            programs.append(_program(str(path.relative_to(folder)), read_elf(path)))
+        for shown in (f"{f}/{name}" for f in _FOLDERS):
+            path = _inside(folder, shown)
+            if path is not None and _is_elf(path):
+                programs.append(_program(shown, read_elf(path)))
+                break
     return Rootfs(str(folder), tuple(programs), _sysctls(folder)), _installed(folder)
 
 
-def load_head(path: Path) -> bytes:
-    """Return the first four bytes of a file; nothing when it cannot be read."""
+def _inside(folder: Path, name: str) -> Path | None:
+    """Return the file called ``name`` on the target, its symbolic links followed as the target would; or None."""
+    parts = name.split("/")
+    done: list[str] = []
+    for _ in range(200):
+        if not parts:
+            path = folder.joinpath(*done)
+            return path if path.is_file() else None
+        part = parts.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        path = folder.joinpath(*done, part)
+        if path.is_symlink():
+            target = str(path.readlink())
+            done = [] if target.startswith("/") else done
+            parts = [*target.split("/"), *parts]
+        else:
+            done.append(part)
+    return None
+
+
+def _is_elf(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            return stream.read(4)
+            return stream.read(4) == b"\x7fELF"
     except OSError:
-        return b""
+        return False
 
 
 def _sysctls(folder: Path) -> dict[str, tuple[str, str]]:
@@ -329,6 +354,7 @@ def _sysctls(folder: Path) -> dict[str, tuple[str, str]]:
             files[path.name] = path
     paths = [files[name] for name in sorted(files)]
     paths.append(folder / "etc" / "sysctl.conf")
+    paths = [path for path in paths if not path.is_symlink()]  # usually to a file that is here already
     found: dict[str, tuple[str, str]] = {}
     for path in paths:
         if not path.is_file():

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from kdumpbuild.checks.output import print_report, print_rule, to_json
 from kdumpbuild.checks.sarif import to_sarif
 from kdumpbuild.errors import Exit, UserError
 from kdumpbuild.resources import BOARDS
+from kdumpbuild.run import run as start
 from tests.fuzz.readers import cpio, zimage
 
 if TYPE_CHECKING:
@@ -128,6 +130,29 @@ def test_a_waiver_takes_a_finding_out_of_the_count_and_shows_its_reason(tmp_path
     for text in (page(waived), to_json(waived), to_sarif(waived, tmp_path)):
         assert "there is a patch" in text
     assert "KD002 is not needed" in page(waived)
+
+
+def test_a_waiver_of_no_rule_is_refused() -> None:
+    board = replace(load_board(BOARDS / "arm-virt.toml"), waivers=(Waiver("KD1", "typo", 9),))
+    with pytest.raises(UserError, match=r"arm-virt.toml:9: no rule is called KD1"):
+        check_facts(gather(Given(board=board)))
+
+
+def test_links_of_a_root_directory_stay_in_it(tmp_path: Path) -> None:
+    """An absolute link means a file of the target, not of this machine."""
+    compiler = shutil.which("arm-linux-gnueabihf-gcc")
+    if compiler is None:
+        pytest.skip("no arm-linux-gnueabihf-gcc")
+    write(tmp_path / "s.c", "void _start(void) { for (;;); }")
+    (tmp_path / "root/opt/dump").mkdir(parents=True)
+    (tmp_path / "root/usr/bin").mkdir(parents=True)
+    static = ["-nostdlib", "-static", "-o"]
+    start([compiler, *static, tmp_path / "root/opt/dump/makedumpfile", tmp_path / "s.c"], what="compile a program")
+    (tmp_path / "root/bin").symlink_to("/usr/bin")
+    (tmp_path / "root/usr/bin/makedumpfile").symlink_to("/opt/dump/makedumpfile")
+    (tmp_path / "root/usr/bin/busybox").symlink_to("/bin/busybox")  # a loop there, a program here
+    rootfs, _ = read_rootfs(tmp_path / "root")
+    assert [program.path for program in rootfs.programs] == ["bin/makedumpfile"]
 
 
 def page(found: Report, *, verbose: bool = False) -> str:

@@ -46,8 +46,8 @@ def reserves_nothing(case: Case) -> Iterator[Hit]:
 )  # fmt: skip
 def cannot_load(case: Case) -> Iterator[Hit]:
     """KEXEC depends on PM_SLEEP_SMP, which takes SUSPEND or HIBERNATION. A config that asks for KEXEC and SMP but
-    turns SUSPEND off loses KEXEC in olddefconfig without a message. bcm2835_defconfig keeps it because it is not SMP; who
-    turns SMP on for a Raspberry Pi 2 or 3 loses it."""
+    turns SUSPEND off loses KEXEC in olddefconfig without a message. bcm2835_defconfig keeps it because it is not SMP;
+    who turns SMP on for a Raspberry Pi 2 or 3 loses it."""
     config, arch = case.production, case.arch
     if config.on("KEXEC") or (arch.kexec_file_load and config.on("KEXEC_FILE")):
         return
