@@ -3,7 +3,7 @@
 
 kconfiglib 14.1.0 knows the language and the rules of 2019. Here it learns what came since:
 
-* ``modules`` as a property of its own, ``Linux kernel commit 6dd85ff178cd`` (in v5.16);
+* ``modules`` as a property of its own, ``Linux kernel commit 6dd85ff178cd`` (in v5.13);
 * ``transitional`` symbols, ``Linux kernel commit f9afce4f32e9`` (in v6.18);
 * ``depends on A if B``, ``Linux kernel commit 76df6815dab7`` (in v7.0);
 * the order of precedence inside a choice, ``Linux kernel commit f79dc03fe68c`` (in v6.11);

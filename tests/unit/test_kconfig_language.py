@@ -132,7 +132,7 @@ def test_what_is_not_understood_is_told_with_its_line(tmp_path: Path, text: str,
 
 
 def test_two_names_for_modules_are_no_problem(tmp_path: Path) -> None:
-    """Kernels before 5.16 say ``option modules``."""
+    """Kernels before 5.13 say ``option modules``."""
     tree = support.reduced_copy(tmp_path)
     init = tree / "init/Kconfig"
     init.write_text(init.read_text().replace("\tmodules\n", "\toption modules\n"))
