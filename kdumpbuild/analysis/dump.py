@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kdumpbuild.errors import UserError, user_error
-from kdumpbuild.formats.elf import build_id
+from kdumpbuild.formats.elf import read_vmlinux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,17 +187,24 @@ def open_dump(vmcore: Path, vmlinux: Path) -> Dump:
             "opening a dump needs drgn, which is not installed", why=str(error),
             hint="pip install 'kdumpbuild[analysis]'",
         ) from error  # fmt: skip
-    kernel_id = build_id(vmlinux)
+    kernel = read_vmlinux(vmlinux)
+    if not kernel.debug_info or kernel.elf.build_id is None:
+        raise user_error(
+            "has no debug info" if not kernel.debug_info else "has no build-id", where=str(vmlinux),
+            why="without it nothing in a dump has a name or a type" if not kernel.debug_info
+                else "without it nothing tells whether a dump is of this kernel",
+            hint="give the unstripped vmlinux of the kernel that crashed, as it lies in the image set's debug folder",
+        )  # fmt: skip
     check_container(vmcore)
     program = drgn.Program()
     with _damage(vmcore, "drgn cannot open it"):
         program.set_core_dump(str(vmcore))
         text = program["VMCOREINFO"].string_().decode(errors="replace")
     dump = Dump(program, vmcore, parse_vmcoreinfo(text))
-    if dump.build_id and dump.build_id != kernel_id:
+    if dump.build_id and dump.build_id != kernel.elf.build_id:
         raise user_error(
             "the dump is of another kernel", where=str(vmcore),
-            why=f"its build-id is  {dump.build_id} (release {dump.release})\nvmlinux has     {kernel_id} ({vmlinux})",
+            why=f"its build-id is {dump.build_id} (Linux {dump.release})\nvmlinux has     {kernel.elf.build_id} ({vmlinux})",
             hint="give the vmlinux that was built together with the kernel that crashed",
         )  # fmt: skip
     with _damage(vmlinux, "its debug info cannot be read"):
@@ -284,13 +291,11 @@ def _elf_core_size(stream: BinaryIO, head: bytes) -> int | None:
 
 
 def _drgn_errors() -> tuple[type[Exception], ...]:
-    """Return what drgn raises on input that it cannot make sense of."""
+    """Return what drgn raises on input that it cannot make sense of: its own exceptions and some of Python's."""
     import drgn as module  # noqa: PLC0415
 
-    return (
-        module.FaultError, module.MissingDebugInfoError, module.OutOfBoundsError,
-        LookupError, OSError, OverflowError, SyntaxError, TypeError, ValueError, MemoryError,
-    )  # fmt: skip
+    own = (kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Exception))
+    return (*own, LookupError, OSError, OverflowError, SyntaxError, TypeError, ValueError, MemoryError)
 
 
 @contextmanager
