@@ -204,7 +204,7 @@ def open_dump(vmcore: Path, vmlinux: Path) -> Dump:
     if dump.build_id and dump.build_id != kernel.elf.build_id:
         raise user_error(
             "the dump is of another kernel", where=str(vmcore),
-            why=f"its build-id is {dump.build_id} (Linux {dump.release})\nvmlinux has     {kernel.elf.build_id} ({vmlinux})",
+            why=f"its build-id is {dump.build_id} (Linux {dump.release})\n{vmlinux} has {kernel.elf.build_id}",
             hint="give the vmlinux that was built together with the kernel that crashed",
         )  # fmt: skip
     with _damage(vmlinux, "its debug info cannot be read"):

@@ -1,0 +1,124 @@
+"""From panic to the dump on the disk: an image set against the way that articles about kdump describe.
+
+Usage: article.py [BOARD [RUNS]], with OUT, CACHE and SYSROOT as for the build. Needs `doit build BOARD=…` before.
+
+The article's way: the production kernel once more as capture kernel, crashkernel=64M, and
+`dd if=/proc/vmcore of=… bs=1M conv=fsync`. Both are measured in the same run, one after the other, by the same crash
+test on the same machine; the clock starts at the first line of the panic.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from kdumpbuild import files, steps
+from kdumpbuild.board.loader import find_board, find_boards, load_board
+from kdumpbuild.board.size import human
+from kdumpbuild.build import cpio, initramfs, kernel, scripts
+from kdumpbuild.build.layout import Layout, SetFiles
+from kdumpbuild.crashtest import TRIGGERS, Verdict, render, run_crashtest
+from kdumpbuild.errors import UserError
+from kdumpbuild.formats.zimage import read_zimage
+from kdumpbuild.settings import Settings, read_settings
+
+CRASHKERNEL = 64 << 20
+RUNS = 3
+INIT = """#!/bin/sh
+# The article's capture system, with the crash test's folders.
+mount -t proc proc /proc
+mount -t devtmpfs devtmpfs /dev
+mount -t {filesystem} {device} /mnt
+mkdir -p /mnt/{directory}/0002
+cd /mnt/{directory}/0002
+if dd if=/proc/vmcore of=vmcore bs=1M conv=fsync; then
+	echo vmcore=raw >status
+	sync
+	echo "kdump: vmcore committed"
+fi
+cd /
+umount /mnt
+reboot -f
+"""
+APPLETS = ("dd", "mkdir", "mount", "reboot", "sync", "umount")
+
+
+def article_set(settings: Settings, layout: Layout, folder: Path) -> SetFiles:
+    """Make a set of the article's kind beside the real one, and return it."""
+    board = replace(layout.board, memory=replace(layout.board.memory, crashkernel=CRASHKERNEL))
+    ours, made = layout.set, SetFiles(folder, board.arch.image)
+    shutil.copytree(ours.folder, folder)
+    shutil.copyfile(ours.production_kernel, made.kernel)
+    target = steps.open_userland(settings, board.arch)
+    init = INIT.format(
+        filesystem=board.dump.filesystem, device=board.dump.device, directory=board.dump.directory
+    )
+    entries = [
+        *initramfs.base_entries(target, ["busybox"]),
+        *(cpio.link(f"bin/{name}", "busybox") for name in APPLETS),
+        cpio.file("init", init.encode(), executable=True),
+    ]
+    made.initramfs.write_bytes(initramfs.compress(entries))
+    config = kernel.symbols(ours.production_config.read_text(encoding="utf-8"))
+    if config.get("CONFIG_PROC_VMCORE") != "y":
+        sys.exit(f"{ours.production_config}: the production kernel has no PROC_VMCORE, so it cannot capture")
+    conf = scripts.load_conf(
+        board,
+        release="",
+        image_size=read_zimage(made.kernel).image_size_for_kexec() if board.arch.image == "zImage" else None,
+        kernel=made.kernel.name,
+        initramfs=made.initramfs.name,
+        cmdline=scripts.capture_cmdline(board, config),
+        dtb="",
+    )
+    made.load_conf.write_text(conf, encoding="utf-8")
+    sums = "".join(f"{files.sha256(path)}  {path.name}\n" for path in (made.kernel, made.initramfs))
+    made.checksums.write_text(sums, encoding="utf-8")
+    return made
+
+
+def committed(verdict: Verdict) -> float:
+    """Return when the vmcore was durable. Ends the comparison when it never was."""
+    if verdict.times.vmcore is None or verdict.vmcore_size is None:
+        sys.exit(render(verdict))
+    return verdict.times.vmcore
+
+
+def compare(name: str, runs: int) -> None:
+    """Run both ways by turns and print medians and their ratio."""
+    settings: Settings = read_settings(os.environ.get, Path.cwd())
+    board = load_board(find_board(name, find_boards(settings.board_path), settings.base))
+    layout = Layout(settings.out, settings.cache, board)
+    target = steps.open_userland(settings, board.arch)
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory(dir=settings.out) as folder:
+        article = article_set(settings, layout, Path(folder) / "set")
+        wide = replace(board, memory=replace(board.memory, crashkernel=CRASHKERNEL))
+        for number in range(runs):
+            mine = run_crashtest(board, layout.set, target, TRIGGERS["sysrq"], Path(folder) / "ours")
+            if not mine.passed:
+                sys.exit(render(mine))
+            other = run_crashtest(wide, article, target, TRIGGERS["sysrq"], Path(folder) / "article")
+            ours.append(committed(mine))
+            theirs.append(committed(other))
+            print(
+                f"run {number + 1}: image set {ours[-1]:5.1f} s, {human(mine.vmcore_size or 0)} {mine.form}, "
+                f"{mine.reserved >> 20} MiB reserved; "
+                f"article {theirs[-1]:5.1f} s, {human(other.vmcore_size or 0)}, {other.reserved >> 20} MiB reserved",
+                flush=True,
+            )
+    mid_ours, mid_theirs = statistics.median(ours), statistics.median(theirs)
+    print(f"{board.name}: from the panic to the durable vmcore, medians of {runs}:")
+    print(f"  image set {mid_ours:.1f} s, article {mid_theirs:.1f} s, ratio {mid_ours / mid_theirs:.2f}")
+
+
+if __name__ == "__main__":
+    try:
+        compare(sys.argv[1] if len(sys.argv) > 1 else "arm-virt", int(sys.argv[2]) if len(sys.argv) > 2 else RUNS)
+    except UserError as error:
+        sys.exit(str(error))
