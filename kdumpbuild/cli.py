@@ -11,10 +11,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__
+from kdumpbuild import __version__, cli_check
+from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.loader import find_boards, load_board
 from kdumpbuild.board.size import format_size
+from kdumpbuild.build import source, toolchain
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
+from kdumpbuild.kconfig.adapter import KernelKconfig
+from kdumpbuild.kconfig.explain import explain
+from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     boards = commands.add_parser("boards", help="list the boards that ship with kdumpbuild and those in BOARD_PATH")
     boards.set_defaults(run=_boards)
 
+    check = commands.add_parser("check", help=cli_check.HELP)
+    cli_check.add_arguments(check)
+    check.set_defaults(run=cli_check.run)
+
+    why = commands.add_parser("explain", help="why a kernel option is on or off, and what would turn it on")
+    why.add_argument("symbol", help="CONFIG_X, or X")
+    why.add_argument("--arch", choices=sorted(ARCHES), required=True)
+    why.add_argument("--config", type=Path, help="a .config, or the name of a defconfig; default: defconfig")
+    why.add_argument("--kernel-src", type=Path, help="a kernel source tree or tarball; default: as for a build")
+    why.add_argument("--cross-compile", help="prefix of the cross compiler; default: Debian's")
+    why.set_defaults(run=_explain)
+
     report = commands.add_parser("report", help="say what a dump holds: the cause, the crashed task, its stack")
     report.add_argument("vmcore", type=Path)
     report.add_argument("vmlinux", type=Path, help="the production kernel with debug information: debug/vmlinux")
@@ -76,6 +94,19 @@ def _boards(args: argparse.Namespace) -> Exit:
         print(f"{name:20} {board.arch.name:6} crashkernel={reserved:5} {tested:28} {board.description}")
     if faults:
         raise UserError(*faults)
+    return Exit.CLEAN
+
+
+def _explain(args: argparse.Namespace) -> Exit:
+    settings = read_settings(os.environ.get, Path.cwd())
+    src = args.kernel_src or settings.kernel_src
+    tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
+    prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
+    kconfig = KernelKconfig(tree, toolchain.find(ARCHES[args.arch], prefix))
+    # A defconfig's name has no slash; a file in this folder gets one.
+    config = args.config or "defconfig"
+    resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])
+    sys.stdout.write(explain(kconfig, args.symbol))
     return Exit.CLEAN
 
 

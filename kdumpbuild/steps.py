@@ -17,9 +17,16 @@ from kdumpbuild.board.loader import fragment_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
 from kdumpbuild.build.progress import Progress
-from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.checks.engine import check_facts, exit_code
+from kdumpbuild.checks.gather import facts_from_set
+from kdumpbuild.checks.output import print_report, to_json
+from kdumpbuild.checks.sarif import to_sarif
+from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import render as render_verdict
+from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.fragment import read_fragment
+from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
 if TYPE_CHECKING:
@@ -29,7 +36,8 @@ if TYPE_CHECKING:
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
-    from kdumpbuild.kconfig.resolve import Resolution
+    from kdumpbuild.kconfig.fragment import Fragment
+    from kdumpbuild.kconfig.resolve import Resolution, Waived
     from kdumpbuild.settings import Settings
 
 
@@ -93,26 +101,42 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
     kconfig = KernelKconfig(tree, toolchain.find(board.arch, settings.cross_compile))
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
-    bases = {"production": str(settings.kernel_config or _base(board)), "capture": "allnoconfig"}
+    base = str(settings.kernel_config or _base(board))
+    texts: dict[Path, str] = {}
+    waived: list[Waived] = []
     faults: list[Fault] = []
-    resolved: dict[str, Resolution] = {}
-    for role, base in bases.items():
-        try:
-            resolved[role] = resolve(kconfig, base, wanted[role], board.waivers)
-            resolved[role].check()
-        except UserError as error:
-            faults += error.faults
+    try:
+        production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
+        texts[layout.config("production")] = production.config_text
+        waived += production.waived
+    except UserError as error:
+        faults += error.faults
+    try:
+        capture = resolve(kconfig, "allnoconfig", wanted["capture"], board.waivers)
+        capture.check()
+        texts[layout.config("capture")] = capture.config_text
+        waived += capture.waived
+    except UserError as error:
+        faults += error.faults
     if faults:
         raise UserError(*faults)
-    for role, resolution in resolved.items():
-        files.write_text(layout.config(role), resolution.config_text)
-    files.write_text(layout.fragment, _fragment_text(resolved["production"]))
-    waived = [
-        f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}"
-        for resolution in resolved.values()
-        for w in resolution.waived
-    ]
-    files.write_text(layout.report, json.dumps({"kernel": tree.release, "waived": waived}, indent=1) + "\n")
+    for path, text in texts.items():
+        files.write_text(path, text)
+    told = [f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}" for w in waived]
+    files.write_text(layout.report, json.dumps({"kernel": tree.release, "waived": told}, indent=1) + "\n")
+
+
+def _production(
+    kconfig: KernelKconfig, base: str, wanted: Sequence[Fragment], board: Board
+) -> tuple[Resolution, str]:
+    """Return the production config, and the fragment that makes it one: the smallest, on top of a product's config."""
+    if base == "allnoconfig":
+        resolution = resolve(kconfig, base, wanted, board.waivers)
+        resolution.check()
+        return resolution, _fragment_text(resolution)
+    smallest = minimal(kconfig, base, wanted, board.waivers)
+    smallest.check()
+    return smallest.resolution, smallest.text
 
 
 def kernel_facts(settings: Settings, board: Board) -> object:
@@ -212,6 +236,41 @@ def say_built(layout: Layout) -> None:
         console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={board.name}\n")
     else:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
+
+
+def crashtest(settings: Settings, layout: Layout) -> None:
+    """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
+    board = layout.board
+    triggers = find_triggers(settings.triggers)
+    target = open_userland(settings, board.arch)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    failed = []
+    for trigger in triggers:
+        _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
+        verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name)
+        console.print(render_verdict(verdict))
+        if not verdict.passed:
+            failed.append(trigger.name)
+    if failed:
+        raise user_error(
+            f"the crash test of {board.name} failed: {', '.join(failed)}",
+            hint="what was found, and what to do, is in the report above",
+        )
+
+
+def check(settings: Settings, layout: Layout) -> None:
+    """Check a board's image set for all that is known to break kdump. Raises UserError when there are errors."""
+    board = layout.board
+    facts = facts_from_set(layout.set.folder, board, production=settings.kernel_config)
+    report = check_facts(facts)
+    print_report(report, Console(soft_wrap=True, highlight=False), title=f"image set of {board.name}", verbose=True)
+    files.write_text(layout.check("json"), to_json(report))
+    files.write_text(layout.check("sarif"), to_sarif(report, settings.base))
+    if exit_code(report) is Exit.ERRORS:
+        raise user_error(
+            f"the image set of {board.name} would not work",
+            hint="what to do is said with each finding; a rule that is wrong here can be waived in the board file",
+        )
 
 
 def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path) -> None:

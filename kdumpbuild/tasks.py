@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     Task = dict[str, Any]
 
 __all__ = [
-    "doit_config", "task_build", "task_config", "task_crashtest", "task_image", "task_initramfs", "task_kernel",
+    "doit_config", "task_build", "task_check", "task_config",
+    "task_crashtest", "task_image", "task_initramfs", "task_kernel",
     "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
@@ -50,6 +51,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     """doit's own report, but a failure is told once, in the words of the one who knows."""
 
     desc = "one line a task; a failure told once"
+    failures: list[dict[str, Any]]
 
     def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:  # noqa: FBT001, FBT002
         failure = result["exception"]
@@ -262,11 +264,21 @@ def task_build() -> Task:
     }
 
 
+def task_check() -> Task:
+    """Check the image set of BOARD for all that is known to break kdump."""
+    ctx = context()
+    return {
+        "actions": [act(_for_each, ctx, steps.check)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        **_QUIET,
+    }
+
+
 def task_crashtest() -> Task:
     """Boot the image set of BOARD in QEMU, crash it for real, capture, open the dump."""
     ctx = context()
     return {
-        "actions": [act(_crashtest, ctx)],
+        "actions": [act(_for_each, ctx, steps.crashtest)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
         **_QUIET,
@@ -313,12 +325,13 @@ def _say_built(ctx: Context) -> None:
         steps.say_built(ctx.layout(name))
 
 
-def _crashtest(ctx: Context) -> None:
+def _for_each(ctx: Context, step: Callable[[Settings, Layout], None]) -> None:
+    """Take a step for each selected board; one that fails does not keep the others from theirs."""
     _need_board(ctx)
     faults: list[Fault] = []
     for name in ctx.selected:
         try:
-            steps.crashtest(ctx.settings, ctx.layout(name))
+            step(ctx.settings, ctx.layout(name))
         except UserError as error:
             faults += error.faults
     if faults:

@@ -148,6 +148,10 @@ class Layout:
         """Disks, logs and results of crash tests, a folder for each trigger."""
         return self.out / "crashtest" / self.board.name
 
+    def check(self, form: str) -> Path:
+        """Return the findings of the check in a machine-readable form: ``json`` or ``sarif``."""
+        return self.out / "check" / f"{self.board.name}.{form}"
+
     def log(self, name: str) -> Path:
         """Return the log of a long step."""
         return self.out / "log" / f"{self.board.name}-{name}.log"

@@ -56,6 +56,11 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         for name, why in _FORBIDDEN.items()
         if any(argument.split("=", 1)[0] == name for argument in board.capture.cmdline.split())
     ]
+    if any(argument.startswith("panic=") and not argument[6:].strip("0") for argument in board.capture.cmdline.split()):
+        faults.append(
+            Fault("capture.cmdline: panic=0 cannot be used", where=str(board.path),
+                  why="a capture that fails would hang for ever", hint="leave it out: panic=5 is there")
+        )  # fmt: skip
     room = board.arch.command_line_size - 1 - _KEXEC_APPENDS
     if len(line.encode()) > room:
         faults.append(

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "kdumpbuild"
 # Lowest first. A module may import from its own layer's folder and from layers below.
 LAYERS = [
     {"__init__", "errors"},
-    {"run", "files", "resources", "render", "settings"},
+    {"resources"},
+    {"run", "files", "render", "settings"},
     {"formats", "board"},
     {"kconfig"},
     {"checks"},

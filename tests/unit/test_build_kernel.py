@@ -87,7 +87,7 @@ def test_a_config_that_olddefconfig_changes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_product_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no .*zImage"):
+    with pytest.raises(UserError, match=r"there is no .*zImage"):
         build(tmp_path, "CONFIG_TEST_NOIMAGE=y\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,23 +37,31 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
+def fail_inside(target: Path, error: type[BaseException]) -> None:
+    with files.new_directory(target) as work:
+        (work / "b").write_text("2")
+        raise error
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_after_a_failure_the_old_folder_is_there_untouched(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "set"
     with files.new_directory(target) as work:
         (work / "a").write_text("1")
-    with pytest.raises(error), files.new_directory(target) as work:
-        (work / "b").write_text("2")
-        raise error
+    with pytest.raises(error):
+        fail_inside(target, error)
     assert (target / "a").read_text() == "1"
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_full_file_system_is_told() -> None:
+def write_to_full_device() -> None:
     # /dev/full answers every write with ENOSPC.
-    from pathlib import Path
+    full = pathlib.Path("/dev/full")
+    with files.writing(full), full.open("w") as stream:
+        stream.write("x")
+        stream.flush()
 
-    with pytest.raises(UserError, match="no space left"), files.writing(Path("/dev/full")):
-        with Path("/dev/full").open("w") as stream:
-            stream.write("x")
-            stream.flush()
+
+def test_a_full_file_system_is_told() -> None:
+    with pytest.raises(UserError, match="no space left"):
+        write_to_full_device()
