@@ -202,3 +202,11 @@ def run_size(kernel: int, initramfs: int, unpacked: int, region: int, *, bytes_p
     """
     memmap = region // PAGE * bytes_per_page
     return kernel + align_up(initramfs, PAGE) + unpacked + memmap + 2 * MIB
+
+
+def capture_ram(kernel: int, initramfs: int, region: int, *, bytes_per_page: int = 36) -> int:
+    """Return the RAM that the capture kernel counts as its own while it unpacks its initramfs.
+
+    The region without the kernel (text to .bss), the packed initramfs, the memory map and the dump's header.
+    """
+    return region - kernel - align_up(initramfs, PAGE) - region // PAGE * bytes_per_page - MIB

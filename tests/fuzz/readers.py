@@ -150,11 +150,12 @@ def _read_files(data: bytes) -> None:
 
 
 def cpio(files: list[tuple[str, int, bytes]]) -> bytes:
-    """Return a newc archive."""
+    """Return a newc archive; a character device in it is /dev/console."""
     out = b""
     for name, mode, data in [*files, ("TRAILER!!!", 0, b"")]:
         encoded = name.encode() + b"\0"
-        fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
+        console = (5, 1) if mode & 0o170000 == 0o020000 else (0, 0)  # the one device node that tests need
+        fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, *console, len(encoded), 0)
         head = b"070701" + b"".join(b"%08x" % value for value in fields) + encoded
         out += head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
     return out

@@ -201,7 +201,7 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         region("crashkernel=16M", zimage=read_zimage(SMALL), initramfs=initramfs()),
     ),
     "KD030": (
-        region("crashkernel=64M", capture=config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="16"), capture_cmdline=line("")),
+        region("crashkernel=48M", capture=config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="16"), capture_cmdline=line("")),
         region(
             "crashkernel=64M", capture=config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="16"), capture_cmdline=line("cma=0")
         ),
@@ -309,6 +309,13 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(initramfs=initramfs(), initramfs_programs=(program(),)),
     ),
     "KD068": (arm(initramfs=initramfs(INIT, SHELL)), arm(initramfs=initramfs())),
+    "KD069": (
+        region("crashkernel=16M", zimage=read_zimage(SMALL), capture=config(TMPFS="y"),
+               initramfs=initramfs(INIT, ("x", 0o100644, bytes(6 * MIB)), pack=gzip.compress)),
+        region("crashkernel=16M", zimage=read_zimage(SMALL), capture=config(TMPFS="y"),
+               initramfs=initramfs(INIT, ("x", 0o100644, bytes(6 * MIB)), pack=gzip.compress),
+               capture_cmdline=line("rootfstype=ramfs")),
+    ),
     "KD070": (
         arm64(production=config(ARM64_VA_BITS="52", ARM64_4K_PAGES="y"), makedumpfile=(1, 7, 9)),
         arm64(production=config(ARM64_VA_BITS="48", ARM64_4K_PAGES="y"), makedumpfile=(1, 7, 9)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdumpbuild.board import memory
 from kdumpbuild.board.size import human
 from kdumpbuild.checks.model import Hit, Input, Missing, Severity, rule
 
@@ -226,3 +227,30 @@ def no_makedumpfile(case: Case) -> Iterator[Hit]:
     initramfs = case.initramfs
     if initramfs.complete and not any(e.name.endswith("bin/makedumpfile") for e in initramfs.entries):
         yield Hit("there is no makedumpfile", initramfs.name)
+
+
+@rule(
+    "KD069", Severity.ERROR, "The unpacked initramfs is larger than half of the capture kernel's memory",
+    needs=(Input.INITRAMFS, Input.CAPTURE, Input.CMDLINE, Input.ZIMAGE),
+    advice="Put rootfstype=ramfs on the capture kernel's command line, or make the region larger.",
+    source="Linux, init/do_mounts.c, init_rootfs(), and mm/shmem.c, shmem_default_max_blocks(); kdump-utils issue 99",
+)  # fmt: skip
+def half_of_memory(case: Case) -> Iterator[Hit]:
+    """With CONFIG_TMPFS the root file system of an initramfs is a tmpfs, and a tmpfs holds half of all RAM at most. The
+    initramfs then ends in "write error" with plenty of memory free. ramfs has no such limit."""
+    initramfs, config, region = case.initramfs, case.capture, case.crashkernel.size
+    cmdline = case.facts.capture_cmdline
+    if not config.on("TMPFS") or initramfs.unpacked is None:
+        return
+    if cmdline is not None and ("root" in cmdline or "initramfs_options" in cmdline):
+        return
+    if cmdline is not None and "tmpfs" not in (cmdline.value("rootfstype") or "tmpfs"):
+        return
+    if case.arch.name == "arm":
+        kernel = case.zimage.unpacked or 5 * case.zimage.size
+    else:
+        kernel = case.image.image_size or 3 * case.image.file_size
+    half = memory.capture_ram(kernel, initramfs.size, region) // 2
+    if initramfs.unpacked > half:
+        what = f"unpacked it has {human(initramfs.unpacked)}, and half of the memory is {human(max(half, 0))}"
+        yield Hit(what, initramfs.name)

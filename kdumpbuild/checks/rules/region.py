@@ -279,12 +279,12 @@ def cma(case: Case) -> Iterator[Hit]:
     if not config.on("CMA", "DMA_CMA") or cmdline.value("cma") == "0":
         return
     size = config.number("CMA_SIZE_MBYTES") * _MIB if config.on("DMA_CMA") else 0
-    where = config.where("DMA_CMA", "CMA")
+    where, asked = config.where("DMA_CMA", "CMA"), ""
     if case.facts.dtb is not None and (pools := [p for p in case.dtb.pools if p.cma]):
-        size, where = max((p.size, p.name) for p in pools)
-        where = f"{case.dtb.name} {where}" if case.dtb.name else where
+        size, name = max((p.size, p.name) for p in pools)
+        where, asked = case.dtb.name, f" ({name})"
     if size:
         share = size / case.crashkernel.size
-        severity = Severity.ERROR if share >= 0.25 else Severity.WARNING
-        yield Hit(f"{human(size)} of {human(case.crashkernel.size)} go to CMA", where, severity=severity)
+        severity = Severity.ERROR if share >= 1 / 3 else Severity.WARNING
+        yield Hit(f"{human(size)} of {human(case.crashkernel.size)} go to CMA{asked}", where, severity=severity)
 
