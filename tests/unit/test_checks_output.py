@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
+import lzma
 import re
 import shutil
 from dataclasses import replace
@@ -20,7 +22,7 @@ from kdumpbuild.board.model import Waiver
 from kdumpbuild.checks.docs import DEFCONFIGS, pages
 from kdumpbuild.checks.engine import all_rules, check_facts, exit_code, find_rule
 from kdumpbuild.checks.facts import Cmdline, parse_version
-from kdumpbuild.checks.gather import Given, gather, read_rootfs
+from kdumpbuild.checks.gather import Given, facts_from_set, gather, read_rootfs
 from kdumpbuild.checks.model import Severity
 from kdumpbuild.checks.output import print_report, print_rule, to_json
 from kdumpbuild.checks.sarif import to_sarif
@@ -276,3 +278,56 @@ def test_the_pages_of_the_rules_are_current() -> None:
 def test_the_table_of_defconfigs_names_rules_that_exist() -> None:
     known = {rule.id for rule in all_rules()}
     assert set(re.findall(r"KD\d{3}", (DOCS / DEFCONFIGS).read_text())) <= known
+
+
+def image_set(folder: Path, *, image_size: str = "0x800000") -> Path:
+    """Write what the preflight reads of an image set, with the names of a real one."""
+    capture = "CONFIG_ARM=y\nCONFIG_CRASH_DUMP=y\nCONFIG_PROC_VMCORE=y\nCONFIG_PANIC_ON_OOPS=y\nCONFIG_RD_XZ=y\n"
+    write(folder / "capture.config", "# Linux/arm 6.12.2 Kernel Configuration\n" + capture)
+    write(folder / "production/config", GOOD)
+    write(folder / "zImage", zimage(textofs=0x208000))
+    packed = lzma.compress(cpio([("init", 0o100755, b"#!/bin/sh\n")]), check=lzma.CHECK_CRC32)
+    write(folder / "initramfs.cpio.xz", packed)
+    conf = f"KDUMP_CMDLINE='console=ttyAMA0 panic=5'\nKDUMP_KEXEC_ARGS=--image-size={image_size}\n"
+    write(folder / "kdump-load.conf", conf)
+    manifest = {"format": 1, "tools": {"userland": ["makedumpfile 1:1.7.2-1", "kexec-tools 1:2.0.25-3+b1"]}}
+    write(folder / "manifest.json", json.dumps(manifest))
+    return folder
+
+
+def test_facts_of_an_image_set(tmp_path: Path) -> None:
+    board = load_board(BOARDS / "arm-virt.toml")
+    facts = facts_from_set(image_set(tmp_path), board, places={"BLK_DEV_INITRD": "capture.config:9"})
+    assert facts.makedumpfile == (1, 7, 2)
+    assert facts.kexec_tools == (2, 0, 25)
+    assert facts.capture_kernel == (6, 12, 2)
+    assert facts.image_size == 0x800000
+    assert facts.file_load is False
+    assert facts.ram == board.memory.ram
+    found = check_facts(facts)
+    assert "KD031" in found.passed
+    assert {"KD061", "KD064", "KD066", "KD071"} <= {f.id for f in found.findings} | set(found.passed)
+    missing = next(f for f in found.findings if f.id == "KD061")
+    assert missing.where == "capture.config:9"
+    small = check_facts(facts_from_set(image_set(tmp_path, image_size="0x8000"), board))
+    assert "KD031" in {f.id for f in small.findings}
+
+
+def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
+    board = load_board(BOARDS / "arm-virt.toml")
+    with pytest.raises(UserError, match=r"manifest.json: cannot be read"):
+        facts_from_set(tmp_path, board)
+    image_set(tmp_path)
+    (tmp_path / "zImage").unlink()
+    (tmp_path / "capture.config").unlink()
+    with pytest.raises(UserError) as caught:
+        facts_from_set(tmp_path, board)
+    assert len(caught.value.faults) == 2
+    write(tmp_path / "manifest.json", "[]")
+    with pytest.raises(UserError, match="not a manifest"):
+        facts_from_set(tmp_path, board)
+
+
+def test_a_packed_config(tmp_path: Path) -> None:
+    facts = gather(Given(config=write(tmp_path / "config.gz", gzip.compress(GOOD.encode()))))
+    assert facts.kernel == (6, 12, 1)
