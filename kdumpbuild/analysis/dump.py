@@ -29,8 +29,8 @@ _CAUSES = tuple(
     for pattern in (
         r"Kernel panic - not syncing",
         r"Unable to handle kernel",
-        r"Internal error:",
         r"kernel BUG at",
+        r"Internal error:",
         r"Unhandled (prefetch|fault)",
     )
 )
@@ -144,7 +144,7 @@ class Dump:
         with _damage(self.path, "the crashed thread's stack cannot be read"):
             root = self._source_root
             return tuple(
-                Frame(frame.name, _source(frame, root), frame.is_inline)
+                Frame(*_place(self.program, frame, root), frame.is_inline)
                 for frame in self.program.crashed_thread().stack_trace()
             )
 
@@ -319,10 +319,22 @@ def _task(task: drgn.Object) -> Task:
     )
 
 
-def _source(frame: drgn.StackFrame, root: str) -> str:
+def _place(program: drgn.Program, frame: drgn.StackFrame, root: str) -> tuple[str, str]:
+    """Return a frame's function and source line.
+
+    drgn looks for the instruction before the return address. Assembly that calls with a made-up return address, as
+    the system call entry of arm does (Linux, arch/arm/kernel/entry-common.S), has none there: the name is then that
+    of the symbol which begins at the address.
+    """
     try:
         place = frame.source()
     except LookupError:
-        return ""
-    name = place.filename.removeprefix(root) if root else place.filename
-    return f"{name}:{place.line}"
+        return frame.name, ""
+    if place.filename.endswith(".S") and not frame.interrupted:
+        try:
+            symbol = program.symbol(frame.pc)
+        except LookupError:
+            return frame.name, ""
+        if symbol.address == frame.pc:
+            return symbol.name, ""
+    return frame.name, f"{place.filename.removeprefix(root)}:{place.line}"

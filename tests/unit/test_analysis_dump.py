@@ -184,7 +184,7 @@ def test_vmcoreinfo_is_read_line_by_line() -> None:
         ("[    2.2] Unable to handle kernel NULL pointer dereference\n[    2.3] Internal error: Oops: 805 [#1]\n",
          "Unable to handle kernel NULL pointer dereference"),
         ("[    2.2][   T83] kernel BUG at drivers/misc/lkdtm/bugs.c:111!\n[    2.3] Internal error: Oops - BUG: 0\n",
-         "Internal error: Oops - BUG: 0"),
+         "kernel BUG at drivers/misc/lkdtm/bugs.c:111!"),
         ("[    2.2] all is well\n", ""),
         ("", ""),
     ],
