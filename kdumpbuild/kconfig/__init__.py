@@ -10,6 +10,7 @@
         +----------+----------+                              |   .active(version, arch)
                    v                                         |
     KernelKconfig(tree, toolchain)        one parse, 2 to 3 s, serves all configs of one architecture
+    open_kconfig(tree, toolchain, folder) the same, kept in a cache folder; never out of date
                    |                                         |
                    +-----------------------+-----------------+
                                            v
@@ -19,13 +20,20 @@
         .unmet .waived .overridden .requested
         .check()       UserError with a fault for every line that did not take effect
 
+    minimal(kconfig, base, fragments, waivers) -> Minimal     .text: the smallest fragment for a product's .config
+    explain(kconfig, symbol) -> str       a page about a symbol in the present configuration; load_config() or
+                                          resolve() bring the configuration into that state
+
 ``base`` is ``allnoconfig``, the name of a defconfig or the path of a .config.
 """
 
 from __future__ import annotations
 
 from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.cache import open_kconfig
+from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.fragment import Fragment, Line, parse_fragment, read_fragment
+from kdumpbuild.kconfig.minimal import Minimal, minimal
 from kdumpbuild.kconfig.resolve import Resolution, Unmet, Waived, load_config, resolve
 from kdumpbuild.kconfig.tree import KernelTree
 
@@ -34,11 +42,15 @@ __all__ = [
     "KernelKconfig",
     "KernelTree",
     "Line",
+    "Minimal",
     "Resolution",
     "Toolchain",
     "Unmet",
     "Waived",
+    "explain",
     "load_config",
+    "minimal",
+    "open_kconfig",
     "parse_fragment",
     "read_fragment",
     "resolve",

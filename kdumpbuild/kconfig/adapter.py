@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from kdumpbuild.kconfig.tree import KernelTree
 
-_ENVIRON = threading.Lock()
-"""kconfiglib looks into ``os.environ`` while it starts; one parse at a time."""
+_ONE_AT_A_TIME = threading.Lock()
+"""kconfiglib looks into the environment while it reads, and there is one kconfiglib."""
 
 _MACHINE = {"arm": "arm", "arm64": "aarch64"}
 """First part of the compiler's ``-dumpmachine``, by ``ARCH=``."""
@@ -140,18 +140,26 @@ class Dialect:
         )
 
 
+class _Os:
+    """What our copy of kconfiglib takes for the module ``os``: the same, with another environment."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.getenv = environ.get
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
 @contextmanager
-def _replaced_environ(values: Mapping[str, str]) -> Iterator[None]:
-    """Show kconfiglib this environment and no other; the process's own comes back in the end."""
-    with _ENVIRON:
-        before = dict(os.environ)
-        os.environ.clear()
-        os.environ.update(values)
+def _seen_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Let kconfiglib see this environment and no other. The process's own is not touched."""
+    with _ONE_AT_A_TIME:
+        lib.os = _Os(values)
         try:
             yield
         finally:
-            os.environ.clear()
-            os.environ.update(before)
+            lib.os = os
 
 
 def _private_kconfiglib() -> Any:
@@ -304,7 +312,12 @@ class _Choice(lib.Choice):  # type: ignore[misc]
 
 
 lib.Symbol, lib.Choice = _Symbol, _Choice
+lib.expandvars = str  # a habit of kconfiglib's, for Kconfig files of before 2018
 lib._SYMBOL_CHOICE = frozenset({_Symbol, _Choice})
+
+
+_OPEN_SOURCE = re.compile(r"(o|or|g|gr)source\b|r?source\b.*[*?\[]")
+"""A source statement that other files than those read could fulfil another time."""
 
 
 class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
@@ -313,18 +326,26 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
     Not for concurrent use. :meth:`reset` forgets all assignments, so that one parse serves several configs.
     """
 
-    def __init__(self, tree: KernelTree, toolchain: Toolchain) -> None:
-        """Parse. Raises UserError with file and line where the files hold something that is not understood."""
+    def __init__(self, tree: KernelTree, toolchain: Toolchain, values: Mapping[str, str] | None = None) -> None:
+        """Parse. Raises UserError with file and line where the files hold something that is not understood.
+
+        ``values`` is the result of :func:`kbuild_environment`, if it is known already.
+        """
         self.tree = tree
         self.toolchain = toolchain
         self.dialect = Dialect.of(tree)
         self.transitional: set[Any] = set()
+        """Symbols marked ``transitional``."""
         self._node: Any = None
-        self._values = kbuild_environment(tree, toolchain)
+        self.commands: dict[str, str] = {}
+        """Each command that the files ran, with its output."""
+        self.repeatable = True
+        """Whether the same files would be read again, as long as none of them changes."""
+        self._values = kbuild_environment(tree, toolchain) if values is None else dict(values)
         try:
             with tempfile.TemporaryDirectory(prefix="kdumpbuild-kconfig-") as scratch:
                 self._scratch = Path(scratch)
-                with _replaced_environ(self._values):
+                with _seen_environment(self._values):
                     super().__init__("Kconfig", warn=True, warn_to_stderr=False)
         except lib.KconfigError as error:
             raise _parse_fault(str(error), tree) from error
@@ -332,6 +353,13 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
             raise user_error(f"cannot read the Kconfig files of {tree.name}: {error}", where=str(tree.path)) from error
         for sym in self.transitional:
             _make_transitional(self, sym)
+
+    def revive(self, tree: KernelTree, toolchain: Toolchain) -> None:
+        """Complete an object whose other attributes come from a kept state."""
+        self.tree = tree
+        self.toolchain = toolchain
+        self.dialect = Dialect.of(tree)
+        self.reset()
 
     # --- the language ------------------------------------------------------------------------------------------
 
@@ -345,6 +373,8 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
                 self._parse_error("only symbols can be transitional")
             self.transitional.add(self._node.item)
             return (None,)
+        elif _OPEN_SOURCE.match(word):
+            self.repeatable = False
         return super()._tokenize(s)
 
     def _parse_props(self, node: Any) -> None:
@@ -376,6 +406,7 @@ class KernelKconfig(lib.Kconfig):  # type: ignore[misc]
     def _fn_val(self, args: list[str]) -> str:
         if args[0] == "shell" and "shell" not in self.variables and len(args) == 2:
             out, err = shell(args[1], cwd=self._scratch, env=self._values)
+            self.commands[args[1]] = out
             if err:
                 self._warn(f"'{args[1]}' wrote to stderr: {err.strip()}", self.filename, self.linenr)
             return out.rstrip("\n").replace("\n", " ")

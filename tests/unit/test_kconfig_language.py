@@ -67,8 +67,8 @@ def test_trying_leaves_no_trace(parsed: dict[str, KernelKconfig]) -> None:
     assert kconfig.config_text() == before
 
 
-def test_environment_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables of the caller that kconfiglib would heed have no effect, and are there again afterwards."""
+def test_environment_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the caller that kconfiglib would heed have no effect, and stay as they are."""
     monkeypatch.setenv("CONFIG_", "KONFIG_")
     monkeypatch.setenv("srctree", "/nowhere")
     monkeypatch.setenv("ARCH", "x86")
@@ -80,7 +80,7 @@ def test_environment_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert text.startswith("#\n# Automatically generated file; DO NOT EDIT.\n# Linux/arm 7.2.0-reduced Kernel")
 
 
-def test_environment_is_given_back_after_a_fault(tmp_path: Path) -> None:
+def test_environment_after_a_fault(tmp_path: Path) -> None:
     tree = support.reduced_copy(tmp_path)
     (tree / "Kconfig").write_text("frobnicate\n")
     before = dict(os.environ)
@@ -91,9 +91,11 @@ def test_environment_is_given_back_after_a_fault(tmp_path: Path) -> None:
 
 def test_threads_may_parse_at_once(tmp_path: Path) -> None:
     texts: dict[int, str] = {}
+    tree = KernelTree.open(support.REDUCED)
+    toolchains = [support.fake_toolchain(tmp_path, arch) for arch in ARCHES]
 
     def parse(number: int) -> None:
-        texts[number] = support.reduced(tmp_path / str(number), ARCHES[number % 2]).config_text()
+        texts[number] = KernelKconfig(tree, toolchains[number % 2]).config_text()
 
     threads = [threading.Thread(target=parse, args=(number,)) for number in range(6)]
     for thread in threads:
