@@ -348,10 +348,26 @@ class Case:
 
     @property
     def taken(self) -> list[Bank]:
-        """RAM that is not free for the crash region: the running kernel and what the device tree reserves."""
+        """RAM that is not free for the crash region: the running kernel, reserved memory, and arm's CMA pool."""
         start = min(bank.base for bank in self.ram)
         reserved = self.facts.dtb.reserved if self.facts.dtb is not None else ()
-        return [Bank(start, memory.KERNEL_ROOM), *(Bank(r.base, r.size) for r in reserved)]
+        taken = [Bank(start, memory.KERNEL_ROOM), *(Bank(r.base, r.size) for r in reserved)]
+        if self.facts.production is not None and self.arch.name == "arm":
+            pool = min(self._production_cma(), self.lowmem_end)
+            taken.append(Bank(self.lowmem_end - pool, pool))
+        return taken
+
+    def _production_cma(self) -> int:
+        """Return the size of the production kernel's default CMA pool, which lies at the top of lowmem."""
+        if not self.production.on("DMA_CMA"):
+            return 0
+        if self.facts.cmdline is not None and (asked := self.facts.cmdline.value("cma")) is not None:
+            try:
+                return memory.memparse(asked)[0]
+            except ValueError:
+                return 0
+        pools = self.facts.dtb.pools if self.facts.dtb is not None else ()
+        return max((p.size for p in pools if p.cma), default=max(self.production.number("CMA_SIZE_MBYTES"), 0) << 20)
 
     def where_of(self, which: Input) -> str:
         """Return where an input came from that is not a file of its own: its option, or the root directory."""

@@ -251,6 +251,8 @@ def _images(given: Given, facts: Facts) -> Facts:
     if faults.found:
         raise UserError(*faults.found)
     name = str(given.zimage or given.image or "")
+    if facts.kernel is None and vmlinux is not None and vmlinux.version:
+        facts = replace(facts, kernel=parse_version(vmlinux.version))
     return replace(facts, zimage=zimage, image=image, vmlinux=vmlinux, image_name=name)
 
 

@@ -37,7 +37,10 @@ class DotConfig:
 
 
 def read_dotconfig(source: Source, *, where: str = "") -> DotConfig:
-    """Read a .config, packed with gzip or not. Raises UserError with every line that is none, and for a file that sets nothing at all."""
+    """Read a .config, packed with gzip or not.
+
+    Raises UserError with every line that is none, and for a file that sets nothing at all.
+    """
     name = name_of(source, where)
     data = load(source, where=where, limit=_LIMIT)
     if data.startswith(b"\x1f\x8b"):  # /proc/config.gz

@@ -446,6 +446,15 @@ class Vmlinux:
     debug_info: bool
     """Whether it holds DWARF."""
     has_symbols: bool
+    reduced: bool = False
+    """Whether it was compiled with DEBUG_INFO_REDUCED: gcc's option for that is in the DWARF. Not seen in compressed
+    debug information."""
+    version: str = ""
+    """What the kernel calls itself: ``6.12.117``. Empty when its banner was not found."""
+
+
+_BANNER = re.compile(rb"Linux version (\d+\.\d+[\w.+~-]*) \(")
+_REDUCED = b"-femit-struct-debug-baseonly"
 
 
 def read_vmlinux(source: Source, names: frozenset[str] = frozenset(), *, where: str = "") -> Vmlinux:
@@ -465,5 +474,13 @@ def read_vmlinux(source: Source, names: frozenset[str] = frozenset(), *, where: 
                     known = wanted.get(strings[offset:end]) if end >= 0 else None
                     if known is not None:
                         found[known] = value
-    debug = bool({".debug_info", ".zdebug_info"} & summary.sections)
-    return Vmlinux(elf=summary, symbols=found, debug_info=debug, has_symbols=has_symbols)
+        banner = _BANNER.search(_blob(elf.stream, sections[".rodata"])) if ".rodata" in sections else None
+        reduced = ".debug_str" in sections and _REDUCED in _blob(elf.stream, sections[".debug_str"])
+    return Vmlinux(
+        elf=summary,
+        symbols=found,
+        debug_info=bool({".debug_info", ".zdebug_info"} & summary.sections),
+        has_symbols=has_symbols,
+        reduced=reduced,
+        version=banner[1].decode("ascii", errors="replace") if banner else "",
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import random
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -432,7 +433,35 @@ def test_platforms_that_can_stop_their_cpus(compatible: str) -> None:
     assert "KD080" in check_facts(arm(production=config(SMP="y", HOTPLUG_CPU="y"), dtb=dtb)).passed
 
 
+def test_the_cma_pool_can_take_the_only_place() -> None:
+    """With 256 MiB one multiple of 128 MiB is left, and a pool of 160 MiB at the top of RAM lies there."""
+    ram = (Bank(0x40000000, 256 * MIB),)
+    pool = config(PAGE_OFFSET="0xC0000000", DMA_CMA="y", CMA_SIZE_MBYTES="160")
+    assert "KD022" in {f.id for f in check_facts(region("crashkernel=64M", ram, production=pool)).findings}
+    assert "KD022" in check_facts(region("crashkernel=64M cma=16M", ram, production=pool)).passed
+
+
 def test_ram_may_come_from_the_device_tree() -> None:
     facts = arm(cmdline=line("crashkernel=600M"), dtb=tree(MEMORY), production=config())
     finding = next(f for f in check_facts(facts).findings if f.id == "KD020")
     assert "all RAM" in finding.what
+
+
+def test_any_mixture_of_inputs_gives_a_report() -> None:
+    """Rules get along with inputs that do not belong together: none raises anything, each id is accounted for."""
+    rng = random.Random(1)  # noqa: S311  # nothing secret
+    pool = [facts for pair in EXAMPLES.values() for facts in pair]
+    names = [f.name for f in fields(Facts) if f.name not in ("given", "initramfs_programs", "damaged_programs")]
+    for _ in range(400):
+        values = {name: getattr(rng.choice(pool), name) for name in names}
+        report = check_facts(Facts(**values))
+        ids = {f.id for f in report.findings} | {n.id for n in report.not_judged} | set(report.passed)
+        arch = values["arch"]
+        assert ids == {rule.id for rule in RULES.values() if arch is None or arch.name in rule.arches}
+
+
+def test_values_that_no_kconfig_writes_do_not_stop_a_rule() -> None:
+    for value in ("", "y", "0", "-1", "0xZZ", "999999999999999999999", "\u00e9", "a b"):
+        values = dict.fromkeys(("PAGE_OFFSET", "PANIC_TIMEOUT", "ARM64_VA_BITS", "CMDLINE", "CMA_SIZE_MBYTES"), value)
+        odd = config(**values, CMA="y", DMA_CMA="y", SMP="y", ARM_LPAE="y")
+        check_facts(replace(region(f"crashkernel=64M vmalloc={value} mem={value}"), production=odd, capture=odd))

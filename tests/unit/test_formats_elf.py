@@ -108,6 +108,16 @@ def test_symbols_of_a_kernel(tmp_path: Path) -> None:
     assert not stripped.debug_info
 
 
+@needs_arm64
+def test_what_a_kernel_says_of_itself(tmp_path: Path) -> None:
+    source = 'const char banner[] = "Linux version 6.12.1-rt2 (me@here) x"; struct s { int a; } v;'
+    source += " void _start(void) { for (;;); }"
+    reduced = read_vmlinux(compiled(tmp_path, ARM64, "-g", "-femit-struct-debug-baseonly", "-static", source=source))
+    assert reduced.version == "6.12.1-rt2"
+    assert reduced.reduced
+    assert not read_vmlinux(compiled(tmp_path, ARM64, "-g", "-static", source=source)).reduced
+
+
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"#!/bin/sh\n", b"\x7fELF" + bytes(60), b"\x7fELF\x01\x01" * 20])
 def test_what_is_no_elf_file_is_refused(data: bytes) -> None:
     with pytest.raises(UserError, match="ELF file"):

@@ -120,6 +120,9 @@ def stripped_vmlinux(case: Case) -> Iterator[Hit]:
     kernel = case.vmlinux
     if not kernel.debug_info:
         yield Hit("it has no debug information", kernel.elf.name)
+    elif kernel.reduced:
+        yield Hit("its debug information is the reduced kind", kernel.elf.name,
+                  advice="Turn DEBUG_INFO_REDUCED off and build the kernel again.")  # fmt: skip
     if not kernel.has_symbols:
         yield Hit("it has no symbols", kernel.elf.name)
     if kernel.elf.build_id is None:
