@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from kdumpbuild import __version__, cli_check
+from kdumpbuild.analysis import open_dump
+from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.loader import find_boards, load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.build import source, toolchain
-from kdumpbuild.errors import Exit, Fault, UserError, user_error
+from kdumpbuild.errors import Exit, Fault, UserError
 from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.resolve import resolve
@@ -70,10 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("--cross-compile", help="prefix of the cross compiler; default: Debian's")
     why.set_defaults(run=_explain)
 
-    report = commands.add_parser("report", help="say what a dump holds: the cause, the crashed task, its stack")
-    report.add_argument("vmcore", type=Path)
-    report.add_argument("vmlinux", type=Path, help="the production kernel with debug information: debug/vmlinux")
-    report.set_defaults(run=_report)
+    for name, function, about in (
+        ("report", _report, "say what a dump holds: the cause, the crashed task, its stack"),
+        ("open", _open, "open a dump in drgn, to look around in it"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("vmcore", type=Path)
+        command.add_argument("vmlinux", type=Path, help="of the kernel that crashed, with debug information")
+        command.set_defaults(run=function)
+        if function is _report:
+            command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
 
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
@@ -111,13 +119,16 @@ def _explain(args: argparse.Namespace) -> Exit:
 
 
 def _report(args: argparse.Namespace) -> Exit:
-    from kdumpbuild.analysis import report  # noqa: PLC0415  # drgn is needed here and nowhere else
-
-    for path in (args.vmcore, args.vmlinux):
-        if not path.is_file():
-            raise user_error("there is no such file", where=str(path))
-    print(report.report_file(args.vmcore, args.vmlinux))
+    dump = open_dump(args.vmcore, args.vmlinux)
+    print("\n".join(crash_lines(dump.crash())))
+    if args.dmesg:
+        print(f"\n{dump.dmesg}")
     return Exit.CLEAN
+
+
+def _open(args: argparse.Namespace) -> Exit:
+    open_dump(args.vmcore, args.vmlinux)  # tells what is wrong better than drgn's command would
+    os.execv(sys.executable, [sys.executable, "-m", "drgn", "-c", str(args.vmcore), "-s", str(args.vmlinux)])  # noqa: S606
 
 
 def _doit(arguments: list[str]) -> int:
