@@ -92,6 +92,8 @@ class Resolution:
     unmet: tuple[Unmet, ...]
     """Lines that did not take effect and are not waived."""
     waived: tuple[Waived, ...]
+    needless: tuple[Unmet, ...] = ()
+    """Lines marked ``#@ means`` that did not take effect, where every line they are there for holds without them."""
 
     def check(self) -> None:
         """Raise a UserError with a fault for each unmet line."""
@@ -126,6 +128,8 @@ def resolve(
         else:
             faults.append(fault)
     reasons = {waiver.name.removeprefix("CONFIG_"): waiver.reason for waiver in waivers}
+    open_faults = [fault for fault in faults if fault.line.symbol not in reasons]
+    needed = any(not fault.line.means for fault in open_faults)
     return Resolution(
         kernel=kconfig.tree.name,
         arch=kconfig.toolchain.arch,
@@ -134,7 +138,8 @@ def resolve(
         values={sym.name: sym.str_value for sym in kconfig.unique_defined_syms},
         requested=tuple(line for line in requested if line not in lost),
         overridden=(*overridden, *lost),
-        unmet=tuple(u for u in faults if u.line.symbol not in reasons),
+        unmet=tuple(open_faults) if needed else (),
+        needless=() if needed else tuple(open_faults),
         waived=tuple(Waived(u, reasons[u.line.symbol]) for u in faults if u.line.symbol in reasons),
     )
 
@@ -182,11 +187,10 @@ def load_config(kconfig: KernelKconfig, path: Path) -> None:
 
 
 def _apply_base(kconfig: KernelKconfig, base: str | Path) -> None:
-    if isinstance(base, str) and "/" not in base:
-        if base != "allnoconfig":
-            load_config(kconfig, kconfig.tree.defconfig(kconfig.toolchain.arch, base))
+    if str(base) == "allnoconfig":
         return
-    load_config(kconfig, Path(base))
+    is_path = isinstance(base, Path) or "/" in base or Path(base).is_file()
+    load_config(kconfig, Path(base) if is_path else kconfig.tree.defconfig(kconfig.toolchain.arch, str(base)))
 
 
 def winners(kconfig: KernelKconfig, fragments: Sequence[Fragment]) -> tuple[list[Line], list[Line]]:

@@ -222,3 +222,20 @@ def test_waiver(arm: KernelKconfig) -> None:
     assert [(w.unmet.line.symbol, w.reason) for w in done.waived] == [("PROC_KCORE", "not on this arch")]
     assert only(done).line.symbol == "NO_SUCH"
     assert done.values["HIGHMEM"] == "y"
+
+
+def test_means_without_effect_are_told_only_if_they_are_missed(arm: KernelKconfig) -> None:
+    """A uniprocessor kernel keeps KEXEC without PM_SLEEP_SMP, an SMP kernel does not."""
+    means = "CONFIG_KEXEC=y\n\n#@ means\n# For KEXEC.\nCONFIG_PM_SLEEP_SMP=y\n"
+    done = compose(arm, means)
+    done.check()
+    assert [unmet.line.symbol for unmet in done.needless] == ["PM_SLEEP_SMP"]
+    done = compose(arm, f"CONFIG_SMP=y\n# CONFIG_SUSPEND is not set\n{means}")
+    assert [unmet.line.symbol for unmet in done.unmet] == ["KEXEC", "PM_SLEEP_SMP"]
+    assert not done.needless
+
+
+def test_base_beside_the_caller(arm: KernelKconfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "product.config").write_text("CONFIG_HIGHMEM=y\n")
+    monkeypatch.chdir(tmp_path)
+    assert resolve(arm, "product.config", []).values["HIGHMEM"] == "y"
