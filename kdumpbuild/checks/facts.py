@@ -376,11 +376,18 @@ class Case:
         return self.facts.rootfs.name
 
     def on_either(self, name: str, config: Config, cmdline: Cmdline | None) -> Iterator[str]:
-        """Yield the value of an argument on a command line or in the built-in one."""
-        if cmdline is not None and (value := cmdline.value(name)) is not None:
+        """Yield an argument's value as the kernel sees it: from its command line, and from the one built in.
+
+        The built-in one counts when the boot loader gives none, and with CMDLINE_EXTEND or CMDLINE_FORCE
+        (Linux, drivers/of/fdt.c).
+        """
+        forced = config.on("CMDLINE_FORCE")
+        if cmdline is not None and not forced and (value := cmdline.value(name)) is not None:
             yield value
         built_in = config.value("CMDLINE")
-        if built_in not in ("n", "") and (value := Cmdline(built_in).value(name)) is not None:
+        if built_in in ("n", "") or not (forced or config.on("CMDLINE_EXTEND") or cmdline is None or not cmdline.text):
+            return
+        if (value := Cmdline(built_in).value(name)) is not None:
             yield value
 
 

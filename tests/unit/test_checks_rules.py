@@ -172,6 +172,10 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(production=config(PSTORE_RAM="y", PSTORE_CONSOLE="n")),
         arm(production=config(PSTORE_RAM="y", PSTORE_CONSOLE="y")),
     ),
+    "KD014": (
+        arm(production=config(CMDLINE_FORCE="y", CMDLINE="console=ttyS0")),
+        arm(production=config(CMDLINE_FORCE="y", CMDLINE="console=ttyS0 crashkernel=64M")),
+    ),
     "KD020": (region("console=ttyS0"), region("crashkernel=16M")),
     "KD021": (region("crashkernel=64M,high"), arm64(cmdline=line("crashkernel=64M,high"), kernel=(6, 1))),
     "KD022": (region("crashkernel=16M", (Bank(0x40000000, 128 * MIB),)), region("crashkernel=16M")),
@@ -240,6 +244,11 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(dtb=tree("chosen { linux,uefi-system-table = <0 0x40000000>; };")),
         arm(dtb=tree("chosen { };")),
     ),
+    "KD041": (
+        arm64(production=config(KEXEC="y", KEXEC_FILE="n"), file_load=True),
+        arm64(production=config(KEXEC="y", KEXEC_FILE="y"), file_load=True),
+    ),
+    "KD042": (arm(capture=config(CMDLINE_FORCE="y", CMDLINE="")), arm(capture=config(CMDLINE_FORCE="n"))),
     "KD050": (
         arm(capture=config(CRASH_DUMP="n", KEXEC="n")),
         arm(capture=config(CRASH_DUMP="y", PROC_VMCORE="y")),
@@ -425,6 +434,17 @@ def test_severity_depends_on_the_case() -> None:
     small = config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="4")
     report = check_facts(region("crashkernel=64M", capture=small, capture_cmdline=line("")))
     assert next(f for f in report.findings if f.id == "KD030").severity is Severity.WARNING
+
+
+def test_a_built_in_command_line_counts_only_when_it_is_used() -> None:
+    built_in = config(PANIC_TIMEOUT="0", CMDLINE="panic=10")
+    extended = replace(built_in, values={**built_in.values, "CMDLINE_EXTEND": "y"})
+    forced = replace(built_in, values={"PANIC_TIMEOUT": "0", "CMDLINE": "quiet", "CMDLINE_FORCE": "y"})
+    given = line("console=ttyS0")
+    assert "KD004" in check_facts(arm(production=built_in)).passed
+    assert "KD004" not in check_facts(arm(production=built_in, cmdline=given)).passed
+    assert "KD004" in check_facts(arm(production=extended, cmdline=given)).passed
+    assert "KD004" not in check_facts(arm(production=forced, cmdline=line("panic=10"))).passed
 
 
 @pytest.mark.parametrize("compatible", ["samsung,exynos5800", "fsl,imx6q"])

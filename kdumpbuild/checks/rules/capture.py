@@ -206,3 +206,17 @@ def other_arch(case: Case) -> Iterator[Hit]:
     if known and capture != production:
         name = "arm64" if capture else "arm"
         yield Hit(f"the capture kernel is for {name}, the production kernel is not", case.capture.where("ARM64", "ARM"))
+
+
+@rule(
+    "KD042", Severity.ERROR, "The capture kernel ignores the command line that kexec gives it",
+    needs=(Input.CAPTURE,),
+    advice="Turn CONFIG_CMDLINE_FORCE off in the capture kernel.",
+    source="Linux, drivers/of/fdt.c, early_init_dt_scan_chosen(); kexec-tools adds elfcorehdr= on the command line",
+)  # fmt: skip
+def forced_cmdline(case: Case) -> Iterator[Hit]:
+    """With CMDLINE_FORCE the capture kernel runs with its built-in arguments: without elfcorehdr= it may not find the
+    dump, and without nr_cpus=, panic= and rdinit= it is the production system once more, in a few MiB."""
+    config = case.capture
+    if config.on("CMDLINE_FORCE"):
+        yield Hit("CMDLINE_FORCE is set", config.where("CMDLINE_FORCE", "CMDLINE"))

@@ -197,3 +197,18 @@ def efi_boot(case: Case) -> Iterator[Hit]:
     RAM and cannot be mapped: "vmcore not initialized". noefi does not help."""
     if case.dtb.efi:
         yield Hit("/chosen names an EFI system table", case.dtb.name)
+
+
+@rule(
+    "KD041", Severity.ERROR, "kexec -s is not there",
+    needs=(Input.PRODUCTION,),
+    advice="Set CONFIG_KEXEC_FILE=y (arm64), or load without -s.",
+    source="Linux, kernel/Kconfig.kexec: ARCH_SUPPORTS_KEXEC_FILE is arm64's, never arm's",
+)  # fmt: skip
+def no_file_load(case: Case) -> Iterator[Hit]:
+    """kexec -s needs the system call kexec_file_load, which 32-bit ARM does not have and arm64 only with KEXEC_FILE,
+    a second option beside KEXEC. kexec then says "Function not implemented"."""
+    config = case.production
+    if case.facts.file_load and not (case.arch.kexec_file_load and config.on("KEXEC_FILE")):
+        why = "" if case.arch.kexec_file_load else "32-bit ARM does not have it"
+        yield Hit("it is loaded with kexec -s, and KEXEC_FILE is not set", config.where("KEXEC_FILE", "KEXEC"), why)

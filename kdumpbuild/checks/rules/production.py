@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpbuild.checks.facts import show
+from kdumpbuild.checks.facts import Cmdline, show
 from kdumpbuild.checks.model import Hit, Input, Severity, rule
 
 if TYPE_CHECKING:
@@ -267,6 +267,20 @@ def ramoops_record(case: Case) -> Iterator[Hit]:
         return
     if not list(case.on_either("crash_kexec_post_notifiers", config, cmdline)):
         yield Hit("PSTORE_RAM is set, PSTORE_CONSOLE is not", config.where("PSTORE_RAM"))
+
+
+@rule(
+    "KD014", Severity.ERROR, "The production kernel ignores the boot loader's crashkernel=",
+    needs=(Input.PRODUCTION,),
+    advice="Turn CONFIG_CMDLINE_FORCE off, or put crashkernel= into CONFIG_CMDLINE.",
+    source="Linux, drivers/of/fdt.c, early_init_dt_scan_chosen(); arch/arm/Kconfig and arch/arm64/Kconfig",
+)  # fmt: skip
+def forced_cmdline(case: Case) -> Iterator[Hit]:
+    """With CMDLINE_FORCE the kernel takes its built-in command line and nothing else. A crashkernel= that is added in
+    the boot loader has no effect, and /proc/cmdline is the only place that shows it."""
+    config = case.production
+    if config.on("CMDLINE_FORCE") and not Cmdline(config.value("CMDLINE")).values("crashkernel"):
+        yield Hit("CMDLINE_FORCE is set, and CMDLINE has no crashkernel=", config.where("CMDLINE_FORCE", "CMDLINE"))
 
 
 def _sysctl(case: Case, name: str, *values: str) -> bool:
