@@ -1,9 +1,9 @@
 """A table: what the preflight finds in the configurations that kernels come with, version by version.
 
-    python -m kdumpbuild.checks.defconfigs TREE… > docs/rules/defconfigs.md
+    python -m kdumpbuild.checks.defconfigs TREE… CONFIG… > docs/rules/defconfigs.md
 
-Each TREE is an unpacked kernel source. Only rules that can be judged by a configuration alone show up, each config
-taken both as production and as capture kernel, as with `capture = "same"`.
+Each TREE is an unpacked kernel source, each CONFIG a distribution's .config. Only rules that can be judged by a
+configuration alone show up, each config taken both as production and as capture kernel, as with `capture = "same"`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.checks.engine import all_rules, check_facts
-from kdumpbuild.checks.facts import Config, Facts
+from kdumpbuild.checks.facts import Config, Facts, parse_version
 from kdumpbuild.errors import UserError, user_error
+from kdumpbuild.formats.dotconfig import read_dotconfig
 from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
 from kdumpbuild.kconfig.tree import KernelTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+LPAE = "# CONFIG_ARCH_MULTI_V6 is not set\nCONFIG_ARM_LPAE=y\n"
+
 DEFCONFIGS: tuple[tuple[str, str], ...] = (
     ("arm", "multi_v7_defconfig"),
+    ("arm", "multi_v7_defconfig + LPAE"),
     ("arm", "bcm2835_defconfig"),
     ("arm", "imx_v6_v7_defconfig"),
     ("arm", "sunxi_defconfig"),
@@ -65,11 +70,24 @@ def rows_of(folder: Path) -> Iterable[Row]:
         for wanted, name in DEFCONFIGS:
             if wanted != arch:
                 continue
+            base, _, extra = name.partition(" + ")
+            fragments = [parse_fragment(LPAE, Path("lpae.config"))] if extra else []
             try:
-                values = resolve(kconfig, name, ()).values
+                values = resolve(kconfig, base, fragments).values
             except UserError:
                 continue  # this kernel does not have it
             yield Row(tree.name, arch, name, judge(values, arch, tree.version, name))
+
+
+def row_of(path: Path) -> Row:
+    """Judge a whole .config. Raises UserError when it does not say architecture and version in its first lines."""
+    found = read_dotconfig(path)
+    if found.arch not in ARCHES or not found.version:
+        why = "its first lines do not say so"
+        raise user_error("not a whole .config of an arm or arm64 kernel", where=str(path), why=why)
+    name = path.name.removeprefix("config-")
+    judged = judge(found.values, found.arch, parse_version(found.version), name)
+    return Row(f"Linux {found.version}", found.arch, name, judged)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -77,8 +95,8 @@ def table(rows: Sequence[Row]) -> str:
     titles = {rule.id: rule for rule in all_rules()}
     ids = sorted({name for row in rows for name, _ in row.found})
     lines = [
-        "<!-- Made by `python -m kdumpbuild.checks.defconfigs TREE…`. -->",
-        "# What the preflight finds in the kernels' own configurations",
+        "<!-- Made by `python -m kdumpbuild.checks.defconfigs TREE… CONFIG…`. -->",
+        "# What the preflight finds in the configurations that kernels come with",
         "",
         "Each configuration is judged as production and as capture kernel, by its values alone. E: error, W: warning,",
         "i: a limit to know of.",
@@ -98,8 +116,10 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str]) -> str:
     """Return the page for the trees named. Raises UserError when none is."""
     if not arguments:
-        raise user_error("no kernel source given", hint="python -m kdumpbuild.checks.defconfigs TREE…")
-    return table([row for folder in arguments for row in rows_of(Path(folder))])
+        raise user_error("no kernel source given", hint="python -m kdumpbuild.checks.defconfigs TREE… CONFIG…")
+    paths = [Path(argument) for argument in arguments]
+    rows = [row for path in paths if path.is_dir() for row in rows_of(path)]
+    return table([*rows, *(row_of(path) for path in paths if not path.is_dir())])
 
 
 if __name__ == "__main__":

@@ -34,13 +34,13 @@ def print_report(report: Report, console: Console, *, title: str = "", verbose: 
     for severity, findings in groupby(report.open, key=lambda finding: finding.severity):
         console.print()
         console.print(f"[{_STYLE[severity]}]{_HEADING[severity]}[/]")
-        console.print(Padding(_table(findings, verbose=verbose), (0, 0, 0, 2)))
+        console.print(Padding(_table(findings, verbose=verbose), (0, 0, 0, 2), expand=False))
     if report.waived:
         console.print("\n[bold]waived in the board file[/]")
         table = Table.grid(padding=(0, 2))
         for finding in report.waived:
             table.add_row(finding.id, escape(finding.title), escape(f"because: {finding.waived}"))
-        console.print(Padding(table, (0, 0, 0, 2)))
+        console.print(Padding(table, (0, 0, 0, 2), expand=False))
     for name, where in report.unused_waivers:
         console.print(f"\n[yellow]{escape(where)}: the waiver of {name} is not needed: the rule found nothing[/]")
     if report.not_judged:
@@ -91,12 +91,12 @@ def _print_not_judged(report: Report, console: Console, *, verbose: bool) -> Non
     table = Table.grid(padding=(0, 2))
     for missing, rules in sorted(by_input.items(), key=lambda item: -len(item[1])):
         table.add_row(f"needs {missing}", escape(" ".join(rules)))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if verbose:
         titles = Table.grid(padding=(0, 2))
         for rule in report.not_judged:
             titles.add_row(rule.id, escape(rule.title))
-        console.print(Padding(titles, (1, 0, 0, 2)))
+        console.print(Padding(titles, (1, 0, 0, 2), expand=False))
 
 
 def print_rule(rule: Rule, console: Console) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from kdumpbuild import cli_check
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.model import Waiver
+from kdumpbuild.checks.defconfigs import row_of
 from kdumpbuild.checks.docs import DEFCONFIGS, pages
 from kdumpbuild.checks.engine import all_rules, check_facts, exit_code, find_rule
 from kdumpbuild.checks.facts import Cmdline, parse_version
@@ -326,6 +327,14 @@ def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     write(tmp_path / "manifest.json", "[]")
     with pytest.raises(UserError, match="not a manifest"):
         facts_from_set(tmp_path, board)
+
+
+def test_a_row_for_a_distributions_config(tmp_path: Path) -> None:
+    row = row_of(write(tmp_path / "config-6.12.1-armmp", GOOD))
+    assert (row.kernel, row.arch, row.name) == ("Linux 6.12.1", "arm", "6.12.1-armmp")
+    assert ("KD050", "error") in row.found
+    with pytest.raises(UserError, match=r"not a whole .config"):
+        row_of(write(tmp_path / "c", "CONFIG_ARM=y\n"))
 
 
 def test_a_packed_config(tmp_path: Path) -> None:
