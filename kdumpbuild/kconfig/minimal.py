@@ -105,13 +105,29 @@ def _found(kconfig: KernelKconfig, goals: Sequence[Line], candidates: Sequence[L
                 continue
             if fault.kind in ("unknown", "type", "modules"):
                 continue
-            for name, value in sorted((solve.reach(kconfig, goal.symbol, goal.value) or {}).items()):
+            assignments = solve.reach(kconfig, goal.symbol, goal.value) or {}
+            if not _harmless(kconfig, assignments):
+                continue
+            for name, value in sorted(assignments.items()):
                 if name != goal.symbol:
                     reason = f"Needed for {goal.symbol}={goal.value}."
                     line = Line(name, value, False, _SEARCH, 0, reason, means=True)
                     found.append(line)
                     assign_lines(kconfig, [line])
     return found
+
+
+def _harmless(kconfig: KernelKconfig, assignments: solve.Assignments) -> bool:
+    """Whether assignments leave on what the product turned on: it must stay the product that it is.
+
+    A product for a CPU without MMU, for example, is not to become one with an MMU for kdump's sake.
+    """
+    on = [sym for sym in kconfig.unique_defined_syms if sym.user_value and sym.tri_value and sym.choice is None]
+    members = [choice for choice in kconfig.unique_choices if choice.assigned and choice.visibility]
+    with kconfig.trying():
+        for name, value in assignments.items():
+            kconfig.assign(kconfig.syms[name], value)
+        return all(sym.tri_value for sym in on if sym.name not in assignments) and all(c.visibility for c in members)
 
 
 def _holding(kconfig: KernelKconfig, goals: Sequence[Line], lines: Sequence[Line]) -> list[Line]:

@@ -152,14 +152,15 @@ def test_minimal(kernel: Kernel, tmp_path: Path) -> None:
     wanted = [read_fragment(resources.FRAGMENTS / f"{name}.config") for name in fragments(kernel, PRODUCTION)]
     script = kernel.kconfig.tree.path / "scripts/kconfig/merge_config.sh"
     for name in defconfigs(kernel)[1:]:
-        done = minimal(kernel.kconfig, name, wanted)
-        if any(unmet.kind == "dependency" for unmet in done.unmet):
-            # An ARMv4 or ARMv6 product, or one without what kdump needs; it is told so.
-            continue
-        done.check()
         kernel.make(name)
         product = tmp_path / "product.config"
         product.write_text(kernel.config())
+        done = minimal(kernel.kconfig, product, wanted)
+        if name == "stm32_defconfig":
+            # Cortex-M has no MMU, and kexec needs one. A fragment that turns it on would make another product.
+            assert [unmet.line.symbol for unmet in done.unmet if unmet.kind == "dependency"], name
+            continue
+        done.check()
         fragment = tmp_path / "kdump.cfg"
         fragment.write_text(done.text)
         # Merge only; then the tree's own olddefconfig, as Yocto and Buildroot do.

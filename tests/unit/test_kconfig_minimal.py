@@ -173,3 +173,14 @@ def test_waived(arm: KernelKconfig, tmp_path: Path) -> None:
     done.check()
     assert not done.lines
     assert "# PROC_KCORE=y is waived: ARM has none" in done.text
+
+
+def test_product_stays_the_product_it_is(arm: KernelKconfig, tmp_path: Path) -> None:
+    """Kexec needs an MMU; a product for a CPU that has none is told so, and not made into another one."""
+    text = "# CONFIG_MMU is not set\nCONFIG_ARM_SINGLE_ARMV7M=y\n"
+    done = smallest(arm, product(tmp_path, text), "# a\nCONFIG_KEXEC=y\n")
+    (unmet,) = done.unmet
+    assert "needs MMU [=n]" in unmet.why
+    assert not done.lines
+    done = smallest(arm, product(tmp_path, "# CONFIG_MMU is not set\n"), "# a\nCONFIG_KEXEC=y\n")
+    assert "CONFIG_MMU=y" in asked(done)
