@@ -89,7 +89,7 @@ class Console:
     def crash(self) -> Line | None:
         """The first line of the crash, after the trigger."""
         trigger = self.first(re.compile(re.escape(SAY_TRIGGER)), boot=1)
-        return self.first(_CRASH, boot=1, after=trigger.at) if trigger else None
+        return self.first(_CRASH, boot=1, after=trigger.at if trigger else 0.0)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Diagnosis:
     what: str
     why: str = ""
     hint: str = ""
+    boot: int = 0
+    """The kernel whose last words tell most: 1 production, 2 capture; 0 for whoever spoke last."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def diagnose(witness: Witness) -> Diagnosis:
         or _after_the_capture(witness)
         or Diagnosis(
             "no-dump", "no dump was committed, and the capture system did not say why",
-            why=_said(witness.console), hint="read the whole console log",
+            why=_said(witness.console), hint="read the whole console log", boot=_CAPTURE,
         )
     )  # fmt: skip
 
@@ -155,7 +157,7 @@ def _at_the_crash(w: Witness) -> Diagnosis | None:
     if stuck is not None:
         return Diagnosis(
             "stuck-cpu", "the crashed kernel could not start the capture kernel: another processor did not stop",
-            why=stuck.text.strip(),
+            why=stuck.text.strip(), boot=1,
             hint="32-bit ARM starts a capture kernel only when every other processor has stopped\n"
                  "(Linux, machine_kexec() in arch/arm/kernel/machine_kexec.c)",
         )  # fmt: skip
@@ -178,7 +180,7 @@ def _at_the_crash(w: Witness) -> Diagnosis | None:
     return Diagnosis(
         "no-capture-kernel",
         "the capture kernel was started and printed nothing" if reached else "the capture kernel was never started",
-        why=w.timed_out, hint=hint,
+        why=w.timed_out, hint=hint, boot=1,
     )  # fmt: skip
 
 
@@ -191,12 +193,14 @@ def _in_the_capture_kernel(w: Witness) -> Diagnosis | None:
             why=f"{memory}\n{human(w.crashkernel)} were reserved for it",
             hint=f"raise crashkernel= in the board file (now {format_size(w.crashkernel)}), "
                  "or make the capture system smaller",
+            boot=_CAPTURE,
         )  # fmt: skip
     target = _match(said, _NO_DUMP_TARGET)
     if target is not None:
         return Diagnosis(
             "no-dump-target", "the capture system does not find the dump target", why=target,
             hint="the capture kernel needs the driver of the disk, of its bus and of its file system built in",
+            boot=_CAPTURE,
         )  # fmt: skip
     panic = _match(said, _PANIC)
     if panic is not None:
@@ -206,12 +210,13 @@ def _in_the_capture_kernel(w: Witness) -> Diagnosis | None:
             if _NO_USERLAND.search(panic)
             else "the capture kernel crashed itself: read the console log above this line"
         )
-        return Diagnosis("capture-panic", "the capture kernel panicked", why=panic, hint=hint)
+        return Diagnosis("capture-panic", "the capture kernel panicked", why=panic, hint=hint, boot=_CAPTURE)
     reason = w.attempt.get("reason") or _match(said, _FAILED)
     if reason:
         return Diagnosis(
             "capture-failed", "the capture system could not save the dump",
             why=f"it says: {reason.removeprefix('kdump: failed: ')}", hint="read what it printed, in the console log",
+            boot=_CAPTURE,
         )  # fmt: skip
     return None
 
@@ -234,7 +239,7 @@ def no_return(w: Witness) -> Diagnosis:
     if w.console.boots < _CAPTURE + 1:
         why = _said(w.console)
         return Diagnosis(
-            "no-reboot", "the machine did not reboot after the dump was saved", why=why,
+            "no-reboot", "the machine did not reboot after the dump was saved", why=why, boot=_CAPTURE,
             hint="the capture kernel needs the machine's reset driver (POWER_RESET_*, PSCI), and panic= on its\n"
                  "command line",
         )  # fmt: skip
@@ -250,14 +255,14 @@ def out_of_memory(lines: Sequence[str]) -> str | None:
     return next((line.strip() for line in lines for pattern in _NO_MEMORY if pattern.search(line)), None)
 
 
-def tail(console: Console) -> str:
-    """Return the end of the console, each line behind a bar."""
-    return _indent([line.text for line in console.lines[-TAIL_LINES:]])
+def tail(console: Console, boot: int = 0) -> str:
+    """Return the end of what one kernel printed, or of everything, each line behind a bar."""
+    return _indent([line.text for line in console.lines if boot in (0, line.boot)][-TAIL_LINES:])
 
 
 def _is_production(w: Witness, boot: int) -> bool:
     """Whether a boot is the production kernel's again: the capture kernel never says our init's words."""
-    return any(text.startswith("crashtest: ") for text in w.console.of_boot(boot))
+    return any("crashtest: " in text for text in w.console.of_boot(boot))
 
 
 def _lost(w: Witness) -> bool:

@@ -87,7 +87,9 @@ def _failure(verdict: Verdict) -> list[str]:
     for number, line in enumerate(failure.hint.splitlines()):
         lines.append(f"    {'' if number else 'hint:':5} {line}")
     if verdict.console_tail:
-        lines += ["", "  the end of the console:", *(f"    {line}" for line in verdict.console_tail.splitlines())]
+        whose = {1: "production kernel's", 2: "capture kernel's"}.get(failure.boot, "whole")
+        lines += ["", f"  the end of the {whose} console output:"]
+        lines += [f"    {line}" for line in verdict.console_tail.splitlines()]
     return [*lines, ""]
 
 

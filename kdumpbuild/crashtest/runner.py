@@ -216,7 +216,7 @@ def _run(
             **({"disk": str(work.disk)} if work.disk.exists() else {}),
         },
         command=ran.command,
-        console_tail=tail(ran.console),
+        console_tail=tail(ran.console, failure.boot if failure else 0),
     )
 
 
