@@ -341,6 +341,14 @@ class Case:
         return memory.arm_lowmem_end(self.ram, self.page_offset, size)
 
     @property
+    def dtb_size(self) -> int:
+        """The size of the device tree that kexec loads: as given, QEMU's 1 MiB for its boards, else a usual size."""
+        if self.facts.dtb is not None:
+            return self.facts.dtb.size
+        emulated = self.facts.board is not None and self.facts.board.machine is not None
+        return 1 << 20 if emulated else 64 << 10
+
+    @property
     def dma_limit(self) -> int:
         """The address below which arm64 looks for the crash region first."""
         compatible = self.facts.dtb.compatible if self.facts.dtb is not None else ()

@@ -83,10 +83,15 @@ def test_free_is_ram_without_what_is_taken(ram: list[Bank], taken: list[Bank]) -
     assert cells(free) == cells(ram) - cells(taken)
 
 
-def test_sizes_that_were_seen_to_work_and_not() -> None:
-    # An arm capture kernel of 2.4 MiB (zImage 0.91 MiB), initramfs 2.1 MiB packed and 4.2 MiB unpacked: it ran in
-    # 14 MiB and did not in 10.
-    kernel, packed, unpacked = 2_400_000, 2_200_000, 4_400_000
-    assert memory.run_size(kernel, packed, unpacked, 14 * MIB) <= 14 * MIB
-    assert memory.run_size(kernel, packed, unpacked, 10 * MIB) > 10 * MIB
-    assert memory.arm_load_size(2_900_000, packed, 65536) <= 7 * MIB
+def test_the_room_that_loading_takes() -> None:
+    # zImage with --image-size 0x2bf000, initramfs 1.9 MiB, QEMU's device tree of 1 MiB, and the header on top.
+    assert memory.arm_load_size(0x2BF000, 1_933_296, MIB) == 7 * MIB
+    assert memory.arm_load_size(0x2BF000, 1_933_296, MIB, elf64=True) == 8 * MIB
+
+
+@pytest.mark.parametrize(("region", "seen"), [(10, 3972), (12, 6020), (14, 8032)])
+def test_memory_that_capture_kernels_counted(region: int, seen: int) -> None:
+    """Kernel 1784 KiB, initramfs 1888 KiB, device tree 1 MiB; 3.7 MiB unpacked fitted into half of the last only."""
+    counted = memory.capture_ram(1784 * 1024, 1_933_296, MIB, region * MIB)
+    assert 0 <= seen * 1024 - counted <= 100 * 1024
+    assert (counted // 2 >= 3_846_144) == (region == 14)

@@ -23,7 +23,7 @@ from kdumpbuild.checks.model import Input, Missing, Severity
 from kdumpbuild.formats.arm64_image import read_arm64_image
 from kdumpbuild.formats.devicetree import read_devicetree
 from kdumpbuild.formats.elf import ConfigNeed, Elf, UserlandNeeds, Vmlinux
-from kdumpbuild.formats.initramfs import read_initramfs
+from kdumpbuild.formats.initramfs import Entry, read_initramfs
 from kdumpbuild.formats.zimage import read_zimage
 from kdumpbuild.resources import BOARDS
 from kdumpbuild.run import run
@@ -459,6 +459,16 @@ def test_the_cma_pool_can_take_the_only_place() -> None:
     pool = config(PAGE_OFFSET="0xC0000000", DMA_CMA="y", CMA_SIZE_MBYTES="160")
     assert "KD022" in {f.id for f in check_facts(region("crashkernel=64M", ram, production=pool)).findings}
     assert "KD022" in check_facts(region("crashkernel=64M cma=16M", ram, production=pool)).passed
+
+
+@pytest.mark.parametrize(("size", "expected"), [(8, "error"), (10, "warning"), (12, ""), (14, "")])
+def test_regions_that_were_tried(size: int, expected: str) -> None:
+    """The arm-virt set with rootfstype=ramfs: out of memory in 8 and 10 MiB, a dump in 12 and 14."""
+    packed = replace(initramfs(), size=1_933_296, entries=(Entry("x", 0o100644, 3_846_144, b""),))
+    kernel = read_zimage(zimage(edata=1_856_928, bss=73_376, size=936_424))
+    facts = region(f"crashkernel={size}M", zimage=kernel, initramfs=packed, dtb=replace(tree(MEMORY), size=MIB))
+    found = [f.severity.value for f in check_facts(facts).findings if f.id == "KD029"]
+    assert found == ([expected] if expected else [])
 
 
 def test_ram_may_come_from_the_device_tree() -> None:

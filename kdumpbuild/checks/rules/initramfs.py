@@ -250,7 +250,7 @@ def half_of_memory(case: Case) -> Iterator[Hit]:
         kernel = case.zimage.unpacked or 5 * case.zimage.size
     else:
         kernel = case.image.image_size or 3 * case.image.file_size
-    half = memory.capture_ram(kernel, initramfs.size, region) // 2
+    half = memory.capture_ram(kernel, initramfs.size, case.dtb_size, region) // 2
     if initramfs.unpacked > half:
         what = f"unpacked it has {human(initramfs.unpacked)}, and half of the memory is {human(max(half, 0))}"
         yield Hit(what, initramfs.name)

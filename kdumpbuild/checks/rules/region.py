@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kdumpbuild.checks.facts import Case
 
 _MIB = 1 << 20
+_PROGRAMS = 5 * _MIB // 2
+"""What makedumpfile and a shell need. With 1.9 MiB they ran out of memory, with 3.8 MiB they did not."""
 _DT_RANGE = (5, 15)
 """First version whose decompressor is taken to honour linux,usable-memory-range: 5.10 does not, 6.1 does."""
 
@@ -246,7 +248,7 @@ def too_small(case: Case) -> Iterator[Hit]:
     """Kernel, packed and unpacked initramfs, device tree and the dump's header share the region. When they do not fit,
     kexec -p fails, or worse, the capture kernel dies while unpacking, with "write error" or "out of memory"."""
     crash, initramfs, where = case.crashkernel, case.initramfs, case.crashkernel_where
-    dtb = case.facts.dtb.size if case.facts.dtb is not None else 64 * 1024
+    dtb = case.dtb_size
     if case.arch.name == "arm":
         zimage = case.zimage
         room = max(zimage.image_size_for_kexec(), case.facts.image_size or 0)
@@ -260,10 +262,15 @@ def too_small(case: Case) -> Iterator[Hit]:
         yield Hit(f"loading takes {human(load)}, the region has {human(crash.size)}", where)
     if initramfs.unpacked is None:
         return
-    run = memory.run_size(kernel, initramfs.size, initramfs.unpacked, crash.size)
-    if run > crash.size:
-        why = f"kernel {human(kernel)}, initramfs {human(initramfs.size)}, unpacked {human(initramfs.unpacked)}"
-        yield Hit(f"running takes at least {human(run)}, the region has {human(crash.size)}", where, why)
+    ram = memory.capture_ram(kernel, initramfs.size, dtb, crash.size)
+    left = ram - initramfs.unpacked + initramfs.size  # the packed archive is given back when all is out
+    why = f"kernel {human(kernel)}, initramfs {human(initramfs.size)}, unpacked {human(initramfs.unpacked)}"
+    if ram < initramfs.unpacked:
+        what = f"{human(initramfs.unpacked)} do not unpack into the {human(max(ram, 0))} that are left"
+        yield Hit(f"{what} of {human(crash.size)}", where, why)
+    elif left < _PROGRAMS:
+        what = f"{human(left)} are left for programs of {human(crash.size)}"
+        yield Hit(what, where, why, severity=Severity.WARNING)
 
 
 @rule(
