@@ -322,8 +322,8 @@ def _dump(table: _Table | None) -> Dump:
     if table is None:
         return Dump("", "ext4", "kdump", 31, 300, 20)
     device = table.text("device", hint='a block device or LABEL=, UUID=, PARTLABEL=: "/dev/mmcblk0p4"')
-    if device and not re.fullmatch(r"(/dev/|LABEL=|UUID=|PARTLABEL=|PARTUUID=)\S+", device):
-        table.fault("device", f"{device!r} is not a block device", "/dev/…, LABEL=…, UUID=…, PARTLABEL=… or PARTUUID=…")
+    if device and not re.fullmatch(r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", device):
+        table.fault("device", f"{device!r} is not a block device", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…")
     directory = table.text("directory", default="kdump")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", directory) or ".." in directory.split("/"):
         table.fault("directory", f"{directory!r} is not usable", 'a relative path without "..": "kdump"')

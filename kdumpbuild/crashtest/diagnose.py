@@ -136,7 +136,7 @@ def _before_the_crash(w: Witness) -> Diagnosis | None:
         return Diagnosis(
             "load-failed", f"the capture kernel was not loaded: kdump-load failed{status}",
             why=_indent(w.load_log.strip().splitlines()[-TAIL_LINES:]) or "it printed nothing",
-            hint="what it printed names the cause; docs/loading.md lists its exit codes",
+            hint="what it printed names the cause; docs/capture-system.md lists its exit codes",
         )  # fmt: skip
     if w.first.no_trigger:
         return Diagnosis(

@@ -22,7 +22,8 @@ LAYERS = [
     {"crashtest"},
     {"steps"},
     {"tasks"},
-    {"cli_check", "cli"},
+    {"cli_check"},
+    {"cli"},
     {"__main__"},
 ]
 
