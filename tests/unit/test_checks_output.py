@@ -27,6 +27,7 @@ from kdumpbuild.checks.gather import Given, facts_from_set, gather, read_rootfs
 from kdumpbuild.checks.model import Severity
 from kdumpbuild.checks.output import print_report, print_rule, to_json
 from kdumpbuild.checks.sarif import to_sarif
+from kdumpbuild.cli import main
 from kdumpbuild.errors import Exit, UserError
 from kdumpbuild.resources import BOARDS
 from kdumpbuild.run import run as start
@@ -327,6 +328,22 @@ def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     write(tmp_path / "manifest.json", "[]")
     with pytest.raises(UserError, match="not a manifest"):
         facts_from_set(tmp_path, board)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["--config", "absent"], 3, "absent: cannot be read"),
+        (["--ram", "lots"], 3, "write SIZE@BASE"),
+        (["--board", "arm-vort"], 3, "did you mean arm-virt?"),
+        (["--explain", "KD999"], 3, "no rule is called KD999"),
+        (["--cmdline", "quiet", "--arch", "arm"], 2, ""),
+        (["--cmdline", "crashkernel=64M", "--arch", "arm"], 0, ""),
+    ],
+)
+def test_exit_codes_of_the_command(argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *argv]) == code
+    assert said in capsys.readouterr().err
 
 
 def test_a_row_for_a_distributions_config(tmp_path: Path) -> None:

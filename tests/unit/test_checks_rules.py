@@ -266,7 +266,7 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(capture_cmdline=line("crashkernel=64M console=ttyS0")),
         arm(capture_cmdline=line("console=ttyS0 panic=5")),
     ),
-    "KD055": (arm(capture_cmdline=line("x" * 1000)), arm(capture_cmdline=line("x" * 900))),
+    "KD055": (arm(cmdline=line("x" * 1024)), arm(capture_cmdline=line("x" * 900), cmdline=line("x" * 1023))),
     "KD056": (
         arm(capture=config(PSTORE_RAM="y")),
         arm(capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=ramoops_init")),
@@ -394,6 +394,27 @@ def test_without_input_it_is_not_judged(name: str) -> None:
     rule = RULES[name]
     with pytest.raises(Missing):
         list(rule.check(Case(Facts(arch=ARCHES[rule.arches[0]]))))
+
+
+FIELDS = {
+    Input.ARCH: "arch", Input.PRODUCTION: "production", Input.CAPTURE: "capture", Input.KERNEL: "kernel",
+    Input.DTB: "dtb", Input.CMDLINE: "cmdline", Input.CAPTURE_CMDLINE: "capture_cmdline", Input.ZIMAGE: "zimage",
+    Input.IMAGE: "image", Input.VMLINUX: "vmlinux", Input.INITRAMFS: "initramfs", Input.RAM: "ram",
+    Input.KEXEC_TOOLS: "kexec_tools", Input.MAKEDUMPFILE: "makedumpfile", Input.ROOTFS: "rootfs", Input.BOARD: "board",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_needs_what_it_says(name: str) -> None:
+    """With the inputs that it names, and those that come with them or are optional, it fires on its example."""
+    facts = EXAMPLES[name][0]
+    without = replace(Facts(arch=facts.arch), **{FIELDS[i]: getattr(facts, FIELDS[i]) for i in RULES[name].needs})
+    still = replace(
+        without, capture_kernel=facts.capture_kernel, kernel=facts.kernel, file_load=facts.file_load,
+        image_size=facts.image_size, initramfs_programs=facts.initramfs_programs, production=facts.production,
+        dtb=facts.dtb,
+    )  # fmt: skip
+    assert name in {f.id for f in check_facts(still).findings}
 
 
 @pytest.mark.parametrize("name", RULES)
