@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,13 @@ from kdumpbuild.board.model import Bank
 from kdumpbuild.checks.defconfigs import Row as TableRow
 from kdumpbuild.checks.defconfigs import judge, table
 from kdumpbuild.checks.engine import all_rules, check_facts
-from kdumpbuild.checks.facts import Config, Facts
+from kdumpbuild.checks.facts import Cmdline, Config, Facts
+from kdumpbuild.formats.devicetree import read_devicetree
 from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
 from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
 from kdumpbuild.kconfig.tree import KernelTree
+from kdumpbuild.run import run
 from tests.kernel.support import KERNELS, real_trees
 
 if TYPE_CHECKING:
@@ -105,6 +108,54 @@ def test_arm64(folder: Path) -> None:
     assert "KD007" in rules  # PROC_KCORE is off
     assert ("KD070" in rules) == (version(folder) >= (6, 9))  # VA_BITS 52
     assert "KD007" not in found(folder, "arm64", "defconfig")  # it has KEXEC_FILE
+
+
+def compiled(folder: Path, arch: str, name: str, tmp_path: Path) -> Path:
+    """Compile a device tree of the kernel as Kbuild does, with the preprocessor and dtc."""
+    dts = folder / "arch" / arch / "boot/dts"
+    source = next(dts.rglob(f"{name}.dts"))
+    includes = [f"-I{path}" for path in (folder / "include", folder / "scripts/dtc/include-prefixes", dts, source.parent)]
+    cpp = ["gcc", "-E", "-nostdinc", *includes, "-undef", "-D__DTS__", "-x", "assembler-with-cpp", "-P", "-o"]
+    run([*cpp, tmp_path / "t.dts", source], what="preprocess a device tree")
+    run(["dtc", "-q", "-@", "-O", "dtb", "-o", tmp_path / "t.dtb", tmp_path / "t.dts"], what="compile a device tree")
+    return tmp_path / "t.dtb"
+
+
+@trees
+@pytest.mark.parametrize(
+    ("arch", "name", "rule", "fires"),
+    [
+        ("arm", "bcm2836-rpi-2-b", "KD080", True),
+        ("arm", "vexpress-v2p-ca9", "KD080", True),
+        ("arm", "exynos4412-odroidx2", "KD080", True),
+        ("arm", "ls1021a-twr", "KD080", True),
+        ("arm", "aspeed-ast2600-evb", "KD080", True),
+        ("arm", "imx6q-sabrelite", "KD080", False),
+        ("arm", "imx7d-sdb", "KD080", False),
+        ("arm", "exynos5422-odroidxu4", "KD080", False),
+        ("arm", "zynq-zc702", "KD083", True),
+        ("arm", "imx6q-sabrelite", "KD084", False),
+        ("arm64", "bcm2837-rpi-3-b", "KD082", True),
+        ("arm64", "imx8mq-evk", "KD082", False),
+        ("arm64", "bcm2837-rpi-3-b", "KD030", True),
+        ("arm64", "imx8mq-evk", "KD083", False),
+    ],
+)
+def test_device_trees_of_boards(
+    folder: Path, arch: str, name: str, rule: str, fires: bool, tmp_path: Path,  # noqa: FBT001
+) -> None:  # fmt: skip
+    if shutil.which("dtc") is None:
+        pytest.skip("no dtc")
+    defconfig = {"arm": "multi_v7_defconfig", "arm64": "defconfig"}[arch]
+    config = Config(values(folder, arch, defconfig), defconfig)
+    dtb = read_devicetree(compiled(folder, arch, name, tmp_path))
+    facts = Facts(
+        arch=ARCHES[arch], production=config, capture=config, dtb=dtb, kernel=version(folder),
+        cmdline=Cmdline("crashkernel=128M"), capture_cmdline=Cmdline("nr_cpus=1"),
+    )  # fmt: skip
+    report = check_facts(facts)
+    assert (rule in {finding.id for finding in report.findings}) is fires
+    assert rule not in {skipped.id for skipped in report.not_judged}
 
 
 def test_the_table() -> None:
