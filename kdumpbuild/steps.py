@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from kdumpbuild.settings import Settings
 
 
+ROLES = ("production", "capture")
+
+
 def roles(board: Board) -> tuple[str, ...]:
     """Return the kernels that are built for a board."""
     own = board.capture.kernel == "own"

@@ -260,6 +260,7 @@ def task_build() -> Task:
     return {
         "actions": [act(_say_built, ctx)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
+        "clean": [(_clean, [ctx])],
         **_QUIET,
     }
 
@@ -336,6 +337,18 @@ def _for_each(ctx: Context, step: Callable[[Settings, Layout], None]) -> None:
             faults += error.faults
     if faults:
         raise UserError(*faults)
+
+
+def _clean(ctx: Context) -> None:
+    """Remove all that was made for BOARD, or for every board when none is given. The cache stays."""
+    for name in ctx.selected or sorted(ctx.boards):
+        layout = ctx.layout(name)
+        made = [layout.set.folder, layout.work, layout.crashtest, *(layout.kbuild(role) for role in steps.ROLES)]
+        made += [layout.check("json"), layout.check("sarif"), *layout.logs.glob(f"{name}-*.log")]
+        for path in made:
+            if path.exists():
+                print(f"{path} - removing")  # the words that doit itself uses
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _remove(path: Path) -> None:

@@ -152,6 +152,11 @@ class Layout:
         """Return the findings of the check in a machine-readable form: ``json`` or ``sarif``."""
         return self.out / "check" / f"{self.board.name}.{form}"
 
+    @property
+    def logs(self) -> Path:
+        """The logs of all long steps."""
+        return self.out / "log"
+
     def log(self, name: str) -> Path:
         """Return the log of a long step."""
-        return self.out / "log" / f"{self.board.name}-{name}.log"
+        return self.logs / f"{self.board.name}-{name}.log"

@@ -63,8 +63,7 @@ def test_more_reserved_memory_rebuilds_the_set_only(built: Path, tmp_path: Path)
     manifest = json.loads((built / "mine" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["crashkernel"]["bytes"] == 20 << 20
     assert "crashkernel=20M" in (built / "mine" / "boot" / "uboot.env.txt").read_text(encoding="utf-8")
-    assert doit("clean", "image:mine", "kernel:mine-capture", "kernel:mine-production", f"BOARD={board}",
-                OUT=str(built)).returncode == 0  # fmt: skip
+    assert doit("clean", f"BOARD={board}", OUT=str(built)).returncode == 0
     assert not (built / "mine").exists()
 
 
