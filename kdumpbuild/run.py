@@ -194,8 +194,8 @@ def watch(
     """Run a program for at most ``deadline`` seconds, its raw output into ``log``.
 
     ``on_line`` gets each line as it comes and the seconds since the start; the seconds it returns, if any, are what
-    the program has left from then on, within the deadline. The program ends when we end, even by SIGKILL. What its end means is for the
-    caller to say; only a program that cannot be started raises UserError.
+    the program has left from then on, within the deadline. The program ends when we end, even by SIGKILL. What its
+    end means is for the caller to say; only a program that cannot be started raises UserError.
     """
     program = which(str(argv[0]), needed_for=f"to {what}")
     # The kernel sends the signal when the thread that started the program ends (prctl(2), PR_SET_PDEATHSIG).

@@ -23,6 +23,7 @@ from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
 from kdumpbuild.crashtest import find_triggers, run_crashtest
 from kdumpbuild.crashtest import render as render_verdict
+from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.fragment import read_fragment
@@ -259,6 +260,22 @@ def crashtest(settings: Settings, layout: Layout) -> None:
             f"the crash test of {board.name} failed: {', '.join(failed)}",
             hint="what was found, and what to do, is in the report above",
         )
+
+
+def calibrate(settings: Settings, layout: Layout) -> None:
+    """Find the smallest crashkernel= by real crashes and tell what to write into the board file."""
+    board = layout.board
+    target = open_userland(settings, board.arch)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
+    found = calibrate_set(
+        board, layout.set, target, layout.crashtest / "calibrate",
+        lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
+    )  # fmt: skip
+    console.print(
+        f'smallest that captures: {format_size(found.smallest)}; with a margin: crashkernel = '
+        f'"{format_size(found.recommended)}" in {board.path}\n'
+    )
 
 
 def check(settings: Settings, layout: Layout) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Task = dict[str, Any]
 
 __all__ = [
-    "doit_config", "task_build", "task_check", "task_config",
+    "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
     "task_crashtest", "task_image", "task_initramfs", "task_kernel",
     "task_source", "task_test", "task_userland",
 ]  # fmt: skip
@@ -261,6 +261,16 @@ def task_build() -> Task:
         "actions": [act(_say_built, ctx)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         "clean": [(_clean, [ctx])],
+        **_QUIET,
+    }
+
+
+def task_calibrate() -> Task:
+    """Find the smallest crashkernel= with which BOARD still captures, by real crashes."""
+    ctx = context()
+    return {
+        "actions": [act(_for_each, ctx, steps.calibrate)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
         **_QUIET,
     }
 

@@ -44,6 +44,8 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         "hugetlb_cma=0": on("HUGETLB_PAGE") and on("CMA"),
         "nokaslr": on("RANDOMIZE_BASE"),
         "swiotlb=noforce": on("SWIOTLB"),
+        # A tmpfs may fill half of the memory only, and the initramfs would not fit (Linux, init/do_mounts.c).
+        "rootfstype=ramfs": on("TMPFS"),
         "panic=5": True,
         "oops=panic": True,
         f"watchdog.open_timeout={board.dump.deadline}": board.watchdog is not None and on("WATCHDOG_CORE"),
