@@ -14,6 +14,7 @@ from jinja2 import UndefinedError
 
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.size import format_size
 from kdumpbuild.build.scripts import boot_snippets, capture_cmdline, capture_conf, load_conf
 from kdumpbuild.errors import UserError
 from kdumpbuild.render import render
@@ -134,8 +135,9 @@ def test_a_line_that_is_too_long_is_refused(name: str, limit: int) -> None:
 
 
 def test_the_boot_loaders_get_the_boards_size() -> None:
+    argument = f"crashkernel={format_size(board().memory.crashkernel)}"
     for text in boot_snippets(board()).values():
-        assert "crashkernel=16M\n" in text
+        assert f"{argument}\n" in text
 
 
 def source(path: Path) -> dict[str, str]:
