@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.board.size import format_size, human
 
 if TYPE_CHECKING:
-    from kdumpbuild.analysis import Crash, Frame
     from kdumpbuild.crashtest.verdict import Check, Verdict
-
-FRAMES = 12
 
 
 def render(verdict: Verdict) -> str:
     """Return the report, with a line break at its end."""
     lines = [f"crash test of {verdict.board}: {verdict.trigger}", ""]
     if verdict.crash is not None:
-        lines += [*_crash(verdict.crash), ""]
+        lines += [*crash_lines(verdict.crash), ""]
     if verdict.vmcore_size is not None or verdict.dmesg_size is not None:
         lines += [*_figures(verdict), ""]
     lines += _checks(verdict.checks)
@@ -31,25 +29,6 @@ def render(verdict: Verdict) -> str:
     lines += ["", f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.board} {verdict.trigger}"
               + ("" if verdict.failure is None else f": {verdict.failure.what}")]  # fmt: skip
     return "\n".join(lines) + "\n"
-
-
-def _crash(crash: Crash) -> list[str]:
-    lines = [
-        f"  cause     {crash.cause or 'the log names none'}",
-        f"  kernel    Linux {crash.release}, up {crash.uptime:.1f} s, {crash.tasks} tasks",
-        f"  task      {crash.comm}, pid {crash.pid}, cpu {crash.cpu}",
-    ]
-    width = max((len(_name(frame)) for frame in crash.stack[:FRAMES]), default=0)
-    for number, frame in enumerate(crash.stack[:FRAMES]):
-        lines.append(f"  {'stack' if number == 0 else '':9} {_name(frame):{width}}  {frame.source}".rstrip())
-    more = len(crash.stack) - FRAMES
-    if more > 0:
-        lines.append(f"  {'':9} … and {more} more")
-    return lines
-
-
-def _name(frame: Frame) -> str:
-    return f"{frame.function} (inline)" if frame.inline else frame.function
 
 
 def _figures(verdict: Verdict) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from kdumpbuild import resources
 from kdumpbuild.analysis import Crash, Frame
+from kdumpbuild.analysis.report import FRAMES
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.userland import Userland
@@ -18,7 +19,7 @@ from kdumpbuild.crashtest.console import Console, Times
 from kdumpbuild.crashtest.diagnose import Diagnosis, Witness
 from kdumpbuild.crashtest.dumps import find_dumps
 from kdumpbuild.crashtest.protocol import BootRecord
-from kdumpbuild.crashtest.report import FRAMES, render
+from kdumpbuild.crashtest.report import render
 from kdumpbuild.crashtest.runner import Work
 from kdumpbuild.crashtest.verdict import RESULT_FORMAT, Check, Evidence, Verdict, judge
 from kdumpbuild.errors import UserError
