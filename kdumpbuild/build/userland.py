@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from kdumpbuild import files, run
+from kdumpbuild.build import debian
 from kdumpbuild.errors import Fault, UserError, user_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from kdumpbuild.board.arch import Arch
 
@@ -134,8 +135,8 @@ def _extract(root: Path, arch: Arch, sources: Sequence[str], log: Path) -> None:
 
 def _sources(arch: Arch) -> list[list[str]]:
     """Return mmdebstrap's suite and sources.list lines, in the order in which they are tried."""
-    release = _os_release()
-    mirrors, security = _host_mirrors(release)
+    release = debian.release()
+    mirrors, security = debian.mirrors(release)
     own = [release] if release in _SUITES else []
     suites = own + [suite for suite in _SUITES if suite not in own]
     if not mirrors:
@@ -148,24 +149,3 @@ def _sources(arch: Arch) -> list[list[str]]:
         if security
     ]
     return with_security + plain
-
-
-def _os_release() -> str:
-    path = Path("/etc/os-release")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    values = dict(line.split("=", 1) for line in lines if "=" in line)
-    return values.get("VERSION_CODENAME", "").strip('"')
-
-
-def _host_mirrors(release: str) -> tuple[list[str], list[str]]:
-    """Return the mirrors that this machine's apt uses for its release and for its security updates."""
-    if not release or shutil.which("apt-get") is None:
-        return [], []
-    listed = run.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"],
-        what="read which mirrors apt uses",
-    )
-    rows = [row for line in listed.splitlines() if len(row := line.split()) == 3 and row[2] == "main"]
-    mirrors = [uri for uri, codename, _ in rows if codename == release]
-    security = [uri for uri, codename, _ in rows if codename == f"{release}-security"]
-    return list(dict.fromkeys(mirrors)), list(dict.fromkeys(security))

@@ -1,4 +1,4 @@
-"""Fetch and unpack the kernel source packages that tests/kernel needs, on Debian or anything else with apt.
+"""Fetch and unpack the kernel source packages that tests/kernel needs, on Debian.
 
     python -m tests.kernel.fetch FOLDER [5.10 6.1 6.12 7.2]
     KDUMPBUILD_KERNELS=FOLDER pytest -m kernel
@@ -13,14 +13,10 @@ import sys
 import tarfile
 from pathlib import Path
 
+from kdumpbuild.build import debian
 from kdumpbuild.run import run
 
-SUITES = {
-    "5.10": ("debian", "bullseye"),
-    "6.1": ("debian-security", "bookworm-security"),
-    "6.12": ("debian", "trixie"),
-    "7.2": ("debian", "sid"),
-}
+SUITES = {"5.10": "bullseye", "6.1": "bookworm-security", "6.12": "trixie", "7.2": "sid"}
 """Where Debian has the package linux-source-<version>."""
 
 
@@ -34,8 +30,14 @@ def fetch(folder: Path, versions: list[str]) -> None:
         (apt / sub).mkdir(parents=True, exist_ok=True)
     keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     signed = f"signed-by={keyring}" if keyring.exists() else "trusted=no"
+    main, security = debian.mirrors(debian.release())
+    if not main or not security:
+        sys.exit("this machine's apt names no Debian mirrors: unpack the kernel sources into the folder yourself")
     (apt / "sources.list").write_text(
-        "".join(f"deb [{signed}] http://mirror.example/{archive} {suite} main\n" for archive, suite in SUITES.values())
+        "".join(
+            f"deb [{signed}] {(security if suite.endswith('-security') else main)[0]} {suite} main\n"
+            for suite in SUITES.values()
+        )
     )
     options = [
         f"Dir::Etc::sourcelist={apt}/sources.list", "Dir::Etc::sourceparts=-", f"Dir::State::lists={apt}/lists",
