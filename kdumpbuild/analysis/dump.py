@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from kdumpbuild.analysis import kdumpfile
 from kdumpbuild.errors import UserError, user_error
 from kdumpbuild.formats.elf import read_vmlinux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import IO, BinaryIO
 
     import drgn
 
@@ -36,7 +38,6 @@ _CAUSES = tuple(
 )
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\](?:\[[^\]]*\])? ?")
 
-KDUMP_MAGIC = b"KDUMP   "
 FLAT_MAGIC = b"makedumpfile\0"
 
 
@@ -83,12 +84,15 @@ class Dump:
     Every fact is read from the dump when it is first asked for; a damaged dump raises UserError then.
     """
 
-    def __init__(self, program: drgn.Program, path: Path, vmcoreinfo: dict[str, str]) -> None:
+    def __init__(
+        self, program: drgn.Program, path: Path, vmcoreinfo: dict[str, str], converted: IO[bytes] | None = None
+    ) -> None:
         self.program = program
         """The drgn program, for questions that this class does not answer."""
         self.path = path
         self.vmcoreinfo = vmcoreinfo
         """VMCOREINFO's ``KEY=value`` lines."""
+        self._converted = converted  # What drgn reads in the dump's place; it is gone when it is closed.
 
     @property
     def release(self) -> str:
@@ -197,10 +201,11 @@ def open_dump(vmcore: Path, vmlinux: Path) -> Dump:
         )  # fmt: skip
     check_container(vmcore)
     program = drgn.Program()
+    readable = _readable(vmcore)
     with _damage(vmcore, "drgn cannot open it"):
-        program.set_core_dump(str(vmcore))
+        program.set_core_dump(str(vmcore) if readable is None else readable.fileno())
         text = program["VMCOREINFO"].string_().decode(errors="replace")
-    dump = Dump(program, vmcore, parse_vmcoreinfo(text))
+    dump = Dump(program, vmcore, parse_vmcoreinfo(text), readable)
     if dump.build_id and dump.build_id != kernel.elf.build_id:
         raise user_error(
             "the dump is of another kernel", where=str(vmcore),
@@ -210,6 +215,21 @@ def open_dump(vmcore: Path, vmlinux: Path) -> Dump:
     with _damage(vmlinux, "its debug info cannot be read"):
         program.load_debug_info([str(vmlinux)])
     return dump
+
+
+def _readable(vmcore: Path) -> IO[bytes] | None:
+    """Return a file that drgn can read where it cannot read the dump itself: a kdump file of 32-bit ARM as ELF."""
+    with vmcore.open("rb") as stream:
+        if not kdumpfile.is_arm(stream.read(4096)):
+            return None
+    converted = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the Dump
+    try:
+        kdumpfile.to_elf(vmcore, converted)
+        converted.flush()
+    except BaseException:
+        converted.close()
+        raise
+    return converted
 
 
 def find_cause(dmesg: str) -> str:
@@ -253,7 +273,7 @@ def check_container(vmcore: Path) -> None:
             "is in makedumpfile's flattened form, which no analyser reads", where=where,
             hint=f"turn it back first: makedumpfile -R dump < {vmcore.name}",
         )  # fmt: skip
-    if wanted is None or not (is_elf or head.startswith(KDUMP_MAGIC)):
+    if wanted is None or not (is_elf or head.startswith(kdumpfile.MAGIC)):
         raise user_error(
             "is not a kernel dump", where=where,
             why="it is an ELF file, but no core file" if is_elf
