@@ -19,7 +19,7 @@ from kdumpbuild.board.loader import find_boards, load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.build import source, toolchain
 from kdumpbuild.errors import Exit, Fault, UserError
-from kdumpbuild.kconfig.adapter import KernelKconfig
+from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.resolve import resolve
 from kdumpbuild.settings import read_settings
@@ -110,7 +110,7 @@ def _explain(args: argparse.Namespace) -> Exit:
     src = args.kernel_src or settings.kernel_src
     tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
     prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
-    kconfig = KernelKconfig(tree, toolchain.find(ARCHES[args.arch], prefix))
+    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], prefix), settings.cache / "kconfig")
     # A defconfig's name has no slash; a file in this folder gets one.
     config = args.config or "defconfig"
     resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])

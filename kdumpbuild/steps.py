@@ -25,7 +25,7 @@ from kdumpbuild.crashtest import find_triggers, run_crashtest
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
-from kdumpbuild.kconfig.adapter import KernelKconfig
+from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.fragment import read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
+    from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
     from kdumpbuild.settings import Settings
@@ -103,11 +104,12 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     """Resolve both configs, verify every requested line, emit."""
     board = layout.board
     tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
-    kconfig = KernelKconfig(tree, toolchain.find(board.arch, settings.cross_compile))
+    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
+    places: dict[str, str] = {}
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
@@ -120,6 +122,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
         capture.check()
         texts[layout.config("capture")] = capture.config_text
         waived += capture.waived
+        places = {line.symbol: line.where for line in capture.requested}
     except UserError as error:
         faults += error.faults
     if faults:
@@ -127,7 +130,8 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     for path, text in texts.items():
         files.write_text(path, text)
     told = [f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}" for w in waived]
-    files.write_text(layout.report, json.dumps({"kernel": tree.release, "waived": told}, indent=1) + "\n")
+    report = {"kernel": tree.release, "waived": told, "places": places}
+    files.write_text(layout.report, json.dumps(report, indent=1) + "\n")
 
 
 def _production(
@@ -281,7 +285,9 @@ def calibrate(settings: Settings, layout: Layout) -> None:
 def check(settings: Settings, layout: Layout) -> None:
     """Check a board's image set for all that is known to break kdump. Raises UserError when there are errors."""
     board = layout.board
-    facts = facts_from_set(layout.set.folder, board, production=settings.kernel_config)
+    # Where the capture kernel's lines were asked for, so that a finding points at the fragment and not at its result.
+    places = json.loads(layout.report.read_text(encoding="utf-8"))["places"]
+    facts = facts_from_set(layout.set.folder, board, production=settings.kernel_config, places=places)
     report = check_facts(facts)
     print_report(report, Console(soft_wrap=True, highlight=False), title=f"image set of {board.name}", verbose=True)
     files.write_text(layout.check("json"), to_json(report))

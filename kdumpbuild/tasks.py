@@ -186,7 +186,10 @@ def task_config() -> Iterator[Task]:
             "actions": [act(steps.resolve_configs, ctx.settings, layout)],
             "file_dep": [str(p) for p in (*fragments["production"], *fragments["capture"], *own)],
             "task_dep": ["source"],
-            "targets": [str(layout.config("production")), str(layout.config("capture")), str(layout.fragment)],
+            "targets": [
+                str(path)
+                for path in (layout.config("production"), layout.config("capture"), layout.fragment, layout.report)
+            ],
             "uptodate": [Unchanged(functools.partial(steps.config_facts, ctx.settings, board))],
             "clean": [(_remove, [layout.work])],
             **_QUIET,
