@@ -308,6 +308,13 @@ def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path
     run.run_logged(command, what=f"pass the tests {name}", log=log, cwd=where, env=env, on_line=console.print)
 
 
+def say_tested(settings: Settings) -> None:
+    """Tell that all tests passed and where their logs are."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"\nall tests passed; logs: {settings.out / 'log'}; image sets: {settings.out}")
+    console.print("next: look at one crash: ./doit crashtest BOARD=arm64-virt; your own board: docs/board-file.md\n")
+
+
 def _fragment_text(resolution: Resolution) -> str:
     """Return the lines that were asked for as one fragment, each group below its reason."""
     lines = [f"# What kdump needs of the production kernel, for {resolution.kernel} {resolution.arch}."]

@@ -322,6 +322,13 @@ def task_test() -> Iterator[Task]:
             "task_dep": needs,
             **_QUIET,
         }
+    yield {
+        "name": "summary",
+        "doc": "say that all passed",
+        "actions": [act(steps.say_tested, ctx.settings)],
+        "task_dep": [f"test:{name}" for name in ("lint", "types", "unit", "boot")],
+        **_QUIET,
+    }
 
 
 def _need_board(ctx: Context) -> None:
