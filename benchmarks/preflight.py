@@ -25,7 +25,7 @@ def main() -> int:
     argv: list[str | Path] = [
         sys.executable, "-m", "kdumpbuild", "check", *image, "--board", "arm-virt" if is_arm else "arm64-virt",
         "--capture-config", folder / "capture.config", "--config", folder / "production/config",
-        "--initramfs", folder / "initramfs.cpio.xz", "--vmlinux", folder / "debug/vmlinux",
+        "--initramfs", folder / "initramfs.cpio.gz", "--vmlinux", folder / "debug/vmlinux",
         "--cmdline", "crashkernel=64M panic=10", "--capture-cmdline", "console=ttyAMA0 panic=5",
         "--image-size", "0x1000000", "--kexec-tools", "2.0.29", "--makedumpfile", "1.7.9", "--format", "json",
     ]  # fmt: skip

@@ -307,7 +307,12 @@ def task_test() -> Iterator[Task]:
     for name, doc, command, needs in (
         ("lint", "ruff over everything", [*python, "ruff", "check", "."], []),
         ("types", "mypy over everything", [*python, "mypy"], []),
-        ("unit", "the fast tests, shellcheck among them", [*python, "pytest", "-q", "-m", "not boot"], ["source"]),
+        (
+            "unit",
+            "the fast tests, shellcheck among them",
+            [*python, "pytest", "-q", "-n", str(ctx.settings.jobs), "-m", "not boot"],
+            ["source"],
+        ),
         (
             "boot",
             "real crashes of both virt boards",

@@ -30,7 +30,7 @@ class SetFiles:
     @property
     def initramfs(self) -> Path:
         """The crash initramfs."""
-        return self.folder / "initramfs.cpio.xz"
+        return self.folder / "initramfs.cpio.gz"
 
     @property
     def manifest(self) -> Path:
@@ -141,7 +141,7 @@ class Layout:
     @property
     def initramfs(self) -> Path:
         """The built crash initramfs."""
-        return self.work / "initramfs.cpio.xz"
+        return self.work / "initramfs.cpio.gz"
 
     @property
     def crashtest(self) -> Path:

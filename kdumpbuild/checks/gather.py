@@ -136,7 +136,7 @@ def facts_from_set(
         zimage=kernel if is_arm else None,
         image=None if is_arm else kernel,
         vmlinux=own_vmlinux if own_vmlinux.is_file() else None,
-        initramfs=next(iter(sorted(folder.glob("initramfs.cpio*"))), folder / "initramfs.cpio.xz"),
+        initramfs=next(iter(sorted(folder.glob("initramfs.cpio*"))), folder / "initramfs.cpio.gz"),
         kexec_tools=versions.get("kexec-tools"),
         makedumpfile=versions.get("makedumpfile"),
         board=board,

@@ -148,7 +148,7 @@ def test_a_damaged_image_set_is_refused_before_the_crash(arm: Bench, tmp_path: P
     content = bytearray(arm.image_set.initramfs.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
-    verdict = arm.crash(options=Options(install={"usr/lib/kdump/initramfs.cpio.xz": damaged}))
+    verdict = arm.crash(options=Options(install={"usr/lib/kdump/initramfs.cpio.gz": damaged}))
     assert verdict.failure is not None
     assert verdict.failure.code == "load-failed", render(verdict)
     assert "damaged" in verdict.failure.why

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,18 @@ from kdumpbuild.kconfig.adapter import kbuild_environment
 from kdumpbuild.run import run
 
 DATA = Path(__file__).resolve().parent.parent / "data/kconfig"
-REDUCED = DATA / "linux"
+
+
+def _without_spaces(tree: Path) -> Path:
+    """Return the tree, or a copy elsewhere: this checkout may be in a path with a space, a kernel tree may not."""
+    if not re.search(r"[\s:]", str(tree)):
+        return tree
+    folder = tempfile.mkdtemp(prefix="kdumpbuild-reduced-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(shutil.copytree(tree, Path(folder) / tree.name))
+
+
+REDUCED = _without_spaces(DATA / "linux")
 KERNELS = "KDUMPBUILD_KERNELS"
 """Variable that names a folder with unpacked kernel trees; tests/kernel/fetch.py fills one."""
 

@@ -61,14 +61,14 @@ class Target:
         board = load_board(resources.BOARDS / f"{self.board}.toml")
         size = None if board.arch.kexec_file_load else 0x1D8F000
         conf = load_conf(
-            board, release=release, image_size=size, kernel=board.arch.image, initramfs="initramfs.cpio.xz",
+            board, release=release, image_size=size, kernel=board.arch.image, initramfs="initramfs.cpio.gz",
             cmdline=CMDLINE, dtb=dtb,
         )  # fmt: skip
         self.set.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resources.TEMPLATES / "target/kdump-load", self.set / "kdump-load")
         (self.set / "kdump-load.conf").write_text(conf, encoding="utf-8")
         sums = ""
-        for name in (board.arch.image, "initramfs.cpio.xz", "debug/vmlinux"):
+        for name in (board.arch.image, "initramfs.cpio.gz", "debug/vmlinux"):
             data = f"the {name}".encode()
             if "/" not in name:
                 (self.set / name).write_bytes(data)
@@ -106,12 +106,12 @@ def target(tmp_path: Path, request: pytest.FixtureRequest) -> Target:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"needs {shell[0]}")
     made = Target(tmp_path / "product root", shell)
-    made.write(RESERVED, f"{16 << 20}\n")
+    made.write(RESERVED, f"{14 << 20}\n")
     made.write(LOADED, "0\n")
     made.write(KPTR, "1\n")
     made.write("proc/sys/kernel/kexec_load_disabled", "0\n")
     made.write("proc/sys/kernel/random/boot_id", "11111111-2222\n")
-    made.write("proc/cmdline", "console=ttyAMA0 crashkernel=16M root=/dev/vda\n")
+    made.write("proc/cmdline", "console=ttyAMA0 crashkernel=14M root=/dev/vda\n")
     (made.root / "run").mkdir()
     made.kexec(KEXEC)
     made.install()
@@ -121,10 +121,10 @@ def target(tmp_path: Path, request: pytest.FixtureRequest) -> Target:
 def test_loads_with_the_boards_arguments(target: Target) -> None:
     assert target.run("load") == 0
     assert target.arguments == [
-        "--image-size=0x1d8f000", "-p", f"{target.set}/zImage", f"--initrd={target.set}/initramfs.cpio.xz",
+        "--image-size=0x1d8f000", "-p", f"{target.set}/zImage", f"--initrd={target.set}/initramfs.cpio.gz",
         f"--command-line={CMDLINE}",
     ]  # fmt: skip
-    assert "kdump-load: loaded: arm-virt, 16777216 bytes reserved" in target.said
+    assert "kdump-load: loaded: arm-virt, 14680064 bytes reserved" in target.said
 
 
 def test_arm64_loads_by_file(target: Target) -> None:
@@ -182,7 +182,7 @@ def test_what_may_be_another_set_is_replaced(target: Target, change: str) -> Non
 def test_unloads(target: Target) -> None:
     target.run()
     assert target.run("status") == 0
-    assert "loaded, 16777216 bytes" in target.said
+    assert "loaded, 14680064 bytes" in target.said
     assert target.run("unload") == 0
     assert target.arguments == ["-p", "-u"]
     assert target.run("status") == 8
@@ -210,7 +210,7 @@ def test_configuration_missing(target: Target) -> None:
     assert target.run() == 2
 
 
-@pytest.mark.parametrize("file", ["zImage", "initramfs.cpio.xz", "SHA256SUMS"])
+@pytest.mark.parametrize("file", ["zImage", "initramfs.cpio.gz", "SHA256SUMS"])
 def test_file_missing(target: Target, file: str) -> None:
     (target.set / file).unlink()
     assert target.run() == 3
@@ -218,9 +218,9 @@ def test_file_missing(target: Target, file: str) -> None:
 
 
 def test_file_damaged(target: Target) -> None:
-    (target.set / "initramfs.cpio.xz").write_bytes(b"the initramfs.cpio.xy")
+    (target.set / "initramfs.cpio.gz").write_bytes(b"the initramfs.cpio.gy")
     assert target.run() == 3
-    assert "initramfs.cpio.xz is damaged" in target.said
+    assert "initramfs.cpio.gz is damaged" in target.said
 
 
 def test_another_kernel_runs(target: Target) -> None:
@@ -261,7 +261,7 @@ def test_locked_down(target: Target, mode: str, code: int) -> None:
 @pytest.mark.parametrize(
     ("cmdline", "said"),
     [
-        ("root=/dev/vda", "add crashkernel=16M to the kernel's command line"),
+        ("root=/dev/vda", "add crashkernel=14M to the kernel's command line"),
         ("root=/dev/vda crashkernel=64M@0x10", "crashkernel=64M@0x10 was given, but the kernel could not reserve it"),
     ],
 )
@@ -275,7 +275,7 @@ def test_nothing_reserved(target: Target, cmdline: str, said: str) -> None:
 def test_too_little_reserved(target: Target) -> None:
     target.write(RESERVED, f"{8 << 20}\n")
     assert target.run() == 6
-    assert "8388608 bytes are reserved, this image set needs 16777216" in target.said
+    assert "8388608 bytes are reserved, this image set needs 14680064" in target.said
 
 
 def test_kexec_missing(target: Target) -> None:

@@ -289,7 +289,7 @@ def image_set(folder: Path, *, image_size: str = "0x800000") -> Path:
     write(folder / "production/config", GOOD)
     write(folder / "zImage", zimage(textofs=0x208000))
     packed = lzma.compress(cpio([("init", 0o100755, b"#!/bin/sh\n")]), check=lzma.CHECK_CRC32)
-    write(folder / "initramfs.cpio.xz", packed)
+    write(folder / "initramfs.cpio.gz", packed)
     conf = f"KDUMP_CMDLINE='console=ttyAMA0 panic=5'\nKDUMP_KEXEC_ARGS=--image-size={image_size}\n"
     write(folder / "kdump-load.conf", conf)
     manifest = {"format": 1, "tools": {"userland": ["makedumpfile 1:1.7.2-1", "kexec-tools 1:2.0.25-3+b1"]}}

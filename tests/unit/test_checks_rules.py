@@ -249,6 +249,10 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm64(production=config(KEXEC="y", KEXEC_FILE="y"), file_load=True),
     ),
     "KD042": (arm(capture=config(CMDLINE_FORCE="y", CMDLINE="")), arm(capture=config(CMDLINE_FORCE="n"))),
+    "KD087": (
+        arm(capture=config(SMP="n", ARM_GIC="y"), production=config(SMP="y")),
+        arm(capture=config(SMP="y", ARM_GIC="y"), production=config(SMP="y")),
+    ),
     "KD050": (
         arm(capture=config(CRASH_DUMP="n", KEXEC="n")),
         arm(capture=config(CRASH_DUMP="y", PROC_VMCORE="y")),

@@ -38,7 +38,7 @@ def rendered(name: str) -> dict[str, str]:
     one = board(name)
     conf = load_conf(
         one, release="6.12.117", image_size=None if one.arch.kexec_file_load else 0x7A4000, kernel=one.arch.image,
-        initramfs="initramfs.cpio.xz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
+        initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
     return {"kdump.conf": capture_conf(one), "kdump-load.conf": conf, **boot_snippets(one)}
 

@@ -194,6 +194,22 @@ def dump_filesystem(case: Case) -> Iterator[Hit]:
 
 
 @rule(
+    "KD087", Severity.WARNING, "The capture kernel can be deafened by an interrupt of the crashed one",
+    needs=(Input.CAPTURE, Input.PRODUCTION), arches=("arm",),
+    advice="Set CONFIG_SMP=y and CONFIG_SUSPEND=y in the capture kernel (SMP keeps KEXEC only with PM_SLEEP_SMP), and "
+    "put nr_cpus=1 on its command line.",
+    source="Linux, drivers/irqchip/irq-gic.c, gic_handle_irq; experiment: some captures on QEMU's virt hung at their "
+    "first disk access",
+)  # fmt: skip
+def unknown_interrupt(case: Case) -> Iterator[Hit]:
+    """CPUs call each other by software interrupts, and one may be pending when a kernel crashes. A uniprocessor capture
+    kernel acknowledges it, has no handler for it and never ends it; the GICv2 then holds back every other interrupt.
+    Where the GIC cannot disable these interrupts, the capture hangs now and then, and nothing says why."""
+    if case.production.on("SMP") and case.capture.on("ARM_GIC") and not case.capture.on("SMP"):
+        yield Hit("the production kernel is SMP, the capture kernel is not", case.capture.where("SMP", "ARM_GIC"))
+
+
+@rule(
     "KD059", Severity.ERROR, "The capture kernel is for another architecture",
     needs=(Input.CAPTURE, Input.PRODUCTION),
     advice="Build both kernels for the same architecture.",
