@@ -302,7 +302,13 @@ def check(settings: Settings, layout: Layout) -> None:
 def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path) -> None:
     """Run one of the project's own test commands, its output shown as it comes."""
     # Where image sets lie, for tests on real ones; a folder of kernel trees, for tests on those.
-    env = {"KDUMPBUILD_OUT": str(settings.out), "KDUMPBUILD_KERNELS": str(settings.cache / "source")}
+    env = {
+        "KDUMPBUILD_OUT": str(settings.out),
+        "KDUMPBUILD_CACHE": str(settings.cache),
+        "KDUMPBUILD_KERNELS": str(settings.cache / "source"),
+        "CACHE": str(settings.cache),
+        "JOBS": str(settings.jobs),
+    }
     log = settings.out / "log" / f"test-{name}.log"
     console = Console(soft_wrap=True, highlight=False, markup=False)
     run.run_logged(command, what=f"pass the tests {name}", log=log, cwd=where, env=env, on_line=console.print)
