@@ -385,7 +385,7 @@ def doit_config() -> dict[str, Any]:
     return {
         "default_tasks": ["build"],
         "reporter": Reporter,
-        "backend": "json",
+        "backend": "kdumpbuild",
         "dep_file": str(context().settings.out / ".doit.json"),
         "verbosity": 2,
     }

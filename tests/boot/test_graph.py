@@ -84,7 +84,7 @@ def test_two_builds_side_by_side_and_an_interrupt_on_the_way(built: Path, tmp_pa
         assert child.wait(timeout=60) == 1
     assert "interrupted; the same command goes on from here" in (tmp_path / "log").read_text(encoding="utf-8")
     assert not (out / "arm-virt").exists()
-    again = doit("build", "-n", "2", "BOARD=arm-virt,arm64-virt", OUT=str(out))
+    again = doit("-n", "2", "build", "BOARD=arm-virt,arm64-virt", OUT=str(out))
     assert again.returncode == 0, again.stdout + again.stderr
     for board in ("arm-virt", "arm64-virt"):
         ours = (built / board / "SHA256SUMS").read_text(encoding="utf-8")

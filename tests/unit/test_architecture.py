@@ -21,6 +21,7 @@ LAYERS = [
     {"analysis"},
     {"crashtest"},
     {"steps"},
+    {"state"},
     {"tasks"},
     {"cli_check"},
     {"cli"},
@@ -32,7 +33,7 @@ IMPORTERS = {
     "subprocess": {"run"},
     "jinja2": {"render"},
     "kconfiglib": {"kconfig.adapter"},
-    "doit": {"tasks", "cli"},
+    "doit": {"state", "tasks", "cli"},
     "drgn": {"analysis"},
     "argparse": {"cli", "cli_check"},
 }
