@@ -8,24 +8,27 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_check
+from kdumpbuild import __version__, cli_check, steps
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.board.loader import find_boards, load_board
+from kdumpbuild.board.loader import find_board, find_boards, load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.build import source, toolchain
-from kdumpbuild.errors import Exit, Fault, UserError
+from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.resolve import resolve
-from kdumpbuild.settings import read_settings
+from kdumpbuild.settings import read_settings, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from kdumpbuild.settings import Settings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
 
     why = commands.add_parser("explain", help="why a kernel option is on or off, and what would turn it on")
     why.add_argument("symbol", help="CONFIG_X, or X")
-    why.add_argument("--arch", choices=sorted(ARCHES), required=True)
+    why.add_argument("variables", nargs="*", metavar="BOARD=x", help="the board whose capture kernel is meant")
+    why.add_argument("--board", help="the same as BOARD=: a shipped name, or the path of a board file")
+    why.add_argument("--arch", choices=sorted(ARCHES), help="without a board: the architecture")
     why.add_argument("--config", type=Path, help="a .config, or the name of a defconfig; default: defconfig")
     why.add_argument("--kernel-src", type=Path, help="a kernel source tree or tarball; default: as for a build")
     why.add_argument("--cross-compile", help="prefix of the cross compiler; default: Debian's")
@@ -106,7 +111,13 @@ def _boards(args: argparse.Namespace) -> Exit:
 
 
 def _explain(args: argparse.Namespace) -> Exit:
-    settings = read_settings(os.environ.get, Path.cwd())
+    given = dict(text.partition("=")[::2] for text in args.variables)
+    refuse_unknown(given)
+    settings = read_settings(lambda name: given.get(name, os.environ.get(name)), Path.cwd())
+    if choice := args.board or ",".join(settings.boards):
+        return _explain_board(args, settings, choice)
+    if args.arch is None:
+        raise user_error("explain wants a board or an architecture", hint="add BOARD=x, or --arch arm")
     src = args.kernel_src or settings.kernel_src
     tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
     prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
@@ -115,6 +126,20 @@ def _explain(args: argparse.Namespace) -> Exit:
     config = args.config or "defconfig"
     resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])
     sys.stdout.write(explain(kconfig, args.symbol))
+    return Exit.CLEAN
+
+
+def _explain_board(args: argparse.Namespace, settings: Settings, choice: str) -> Exit:
+    if args.config or args.arch:
+        raise user_error(
+            "--config and --arch have no meaning together with a board",
+            why="the board file says both: what is explained is the config of its capture kernel",
+            hint="leave them out, or leave out the board",
+        )
+    board = load_board(find_board(choice, find_boards(settings.board_path), settings.base))
+    given = {"kernel_src": args.kernel_src, "cross_compile": args.cross_compile}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    sys.stdout.write(steps.explain_for_board(settings, board, args.symbol))
     return Exit.CLEAN
 
 

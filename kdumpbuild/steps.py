@@ -7,6 +7,8 @@ A step reads what earlier steps left in their folders and writes its own; whethe
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from kdumpbuild import __version__, files, run
 from kdumpbuild.board.loader import fragment_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.gather import facts_from_set
@@ -26,19 +29,20 @@ from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
+from kdumpbuild.derive.off import turned_on
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
+from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.fragment import parse_fragment, read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
-    from kdumpbuild.build.layout import Layout
+    from kdumpbuild.derive.forboard import BoardDrivers
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
@@ -109,7 +113,7 @@ def config_files(layout: Layout) -> list[Path]:
     board = layout.board
     made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
     made += [layout.dtb] if board.dtb else []
-    return made + ([layout.derived("capture")] if board.drivers else [])
+    return made + ([layout.derived("capture"), layout.overlay, layout.overlay_blob] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
@@ -119,20 +123,11 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
-    if board.dtb:
-        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
-    if board.drivers is not None:
-        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
-        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
-        for role, start in bases.items():
-            text = derived.fragment_text(kconfig, start, wanted[role])
-            files.write_text(layout.derived(role), text)
-            wanted[role].append(parse_fragment(text, layout.derived(role)))
-        for line in derived.told():
-            _say(f"{board.name}: {line}")
+    derived = add_derived(settings, layout, kconfig, wanted, base)
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
+    capture_on: set[str] = set()
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
@@ -145,6 +140,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
         capture.check()
         texts[layout.config("capture")] = capture.config_text
         waived += capture.waived
+        capture_on = {symbol for symbol, value in capture.values.items() if value == "y"}
         places = {line.symbol: line.where for line in capture.requested}
     except UserError as error:
         faults += error.faults
@@ -153,8 +149,47 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     for path, text in texts.items():
         files.write_text(path, text)
     told = [f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}" for w in waived]
+    if derived is not None:
+        for line in (*derived.told(), *turned_on(derived.off, capture_on, derived.symbols())):
+            _say(f"{board.name}: {line}")
     report = {"kernel": tree.release, "waived": told, "places": places}
     files.write_text(layout.report, json.dumps(report, indent=1) + "\n")
+
+
+def add_derived(
+    settings: Settings, layout: Layout, kconfig: KernelKconfig, wanted: dict[str, list[Fragment]], base: str
+) -> BoardDrivers | None:
+    """Bring the board's device tree, derive the drivers from it, and add them to the fragments of each kernel.
+
+    Nothing is derived for a board without the table ``[drivers]``.
+    """
+    board = layout.board
+    if board.dtb:
+        blobs.bring(kconfig.tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is None:
+        return None
+    derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+    bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
+    for role, start in bases.items():
+        text = derived.fragment_text(kconfig, start, wanted[role])
+        files.write_text(layout.derived(role), text)
+        wanted[role].append(parse_fragment(text, layout.derived(role)))
+    files.write_text(layout.overlay, derived.overlay())
+    blobs.compile_overlay(layout.overlay, layout.overlay_blob, layout.dtb)
+    return derived
+
+
+def explain_for_board(settings: Settings, board: Board, symbol: str) -> str:
+    """Return a page about a symbol in a board's capture config, and which node of its device tree needed it."""
+    with tempfile.TemporaryDirectory(prefix="kdumpbuild-explain-") as folder:
+        layout = Layout(Path(folder), settings.cache, board)
+        tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
+        kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
+        wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
+        derived = add_derived(settings, layout, kconfig, wanted, str(settings.kernel_config or _base(board)))
+        resolve(kconfig, "allnoconfig", wanted["capture"], board.waivers)
+        page = explain(kconfig, symbol)
+        return page + (derived.explain(kconfig, symbol, wanted["capture"][-1]) if derived else "")
 
 
 def _production(
@@ -230,7 +265,7 @@ def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, scripts.boot_snippets(board)]
+    return [__version__, board.memory, board.capture, board.dtb, board.drivers, scripts.boot_snippets(board)]
 
 
 def assemble_set(settings: Settings, layout: Layout) -> None:

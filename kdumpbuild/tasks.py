@@ -244,6 +244,7 @@ def task_image() -> Iterator[Task]:
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
         parts = [layout.initramfs, layout.fragment, *([layout.dtb] if board.dtb else [])]
+        parts += [layout.overlay, layout.overlay_blob] if board.drivers else []
         for role in steps.roles(board):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())

@@ -75,6 +75,8 @@ class Derived:
     needs: tuple[Need, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    matcher: Matcher
+    """What the drivers were found with."""
 
     def check(self, where: str) -> None:
         """Raise UserError for nodes that must be mapped and are not."""
@@ -113,7 +115,7 @@ def derive(
                 unmapped.append(Unmapped(need, match))
         elif match.seen_in and not match.found:
             notes.append(f"{need.path}: no driver of its own; {match.seen_in[0].source} looks for it")
-    return Derived(tuple(wanted), tuple(unmapped), tuple(walked.needs), tuple(walked.skipped), tuple(notes))
+    return Derived(tuple(wanted), tuple(unmapped), tuple(walked.needs), tuple(walked.skipped), tuple(notes), matcher)
 
 
 def _refusal(matcher: Matcher, node: Node, edge: Edge) -> str:

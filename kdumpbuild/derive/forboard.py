@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdumpbuild.derive import depend
+from kdumpbuild.derive import depend, say
 from kdumpbuild.derive.blobs import read_board_fdt
 from kdumpbuild.derive.derive import Derived, Wanted, derive
 from kdumpbuild.derive.index import open_index
 from kdumpbuild.derive.nodes import DeviceNodes
+from kdumpbuild.derive.off import Off, hazards, overlay_source
 from kdumpbuild.derive.starts import Wishes
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class BoardDrivers:
 
     board: Board
     derived: Derived
+    off: tuple[Off, ...]
+    """What should be off in the capture kernel."""
     families: frozenset[str]
     """Symbols that stand for a family of SoCs."""
 
@@ -56,6 +59,19 @@ class BoardDrivers:
             out.append(line.text)
         return "\n".join(out) + "\n"
 
+    def symbols(self) -> frozenset[str]:
+        """Return every wanted symbol."""
+        return frozenset(wanted.symbol for wanted in self.derived.wanted)
+
+    def explain(self, kconfig: KernelKconfig, symbol: str, fragment: Fragment) -> str:
+        """Return which nodes needed a symbol, through which paths; or which reference to its driver was left out."""
+        name = symbol.removeprefix("CONFIG_")
+        return "\n".join(say.page(kconfig, self.derived, name, fragment)) + "\n"
+
+    def overlay(self) -> str:
+        """Return the source of the overlay for the capture kernel's device tree."""
+        return overlay_source(self.off, self.board.name, self.board.dtb)
+
     def told(self) -> list[str]:
         """Return what the user should know: nodes that are not mapped and without which it may work all the same."""
         where = f"{self.board.path}: drivers"
@@ -82,4 +98,4 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
     found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)
     found.check(where)
-    return BoardDrivers(board, found, frozenset(index.platforms))
+    return BoardDrivers(board, found, tuple(hazards(nodes, found, found.matcher)), frozenset(index.platforms))
