@@ -85,8 +85,8 @@ class Derived:
 
 
 def derive(
-    nodes: DeviceNodes, index: TreeIndex, wishes: Wishes, *, board_symbol: str, possible: Callable[[str], bool],
-    where: str,
+    nodes: DeviceNodes, index: TreeIndex, wishes: Wishes, *, board_symbol: str,
+    possible: Callable[[str, frozenset[str]], bool], where: str,
 ) -> Derived:  # fmt: skip
     """Return the symbols that a device tree asks for. Raises UserError for nodes that are named and are not there.
 
@@ -107,7 +107,7 @@ def derive(
     for need in sorted(walked.needs, key=lambda need: ROLES.index(need.start.role)):
         match = _with_makers(need, matcher.match(need.node))
         wanted += _drivers(need, match, matcher, walked)
-        wanted += _companions(nodes, need, match, possible)
+        wanted += _companions(nodes, need, match, lambda symbol: possible(symbol, frozenset()))
         if match.candidates or not (match.found or match.seen_in or not need.compatible):
             if need.soft and not match.candidates:
                 notes.append(f"{need.path}: no driver, and none needed: what is below is started without it")
@@ -142,8 +142,7 @@ def _machine(nodes: DeviceNodes, matcher: Matcher, board_symbol: str) -> Iterato
     if not families:
         known = next((matcher.index.machines[name] for name in reversed(names) if name in matcher.index.machines), [])
         families = known[:1]
-    families = [symbol for symbol in families if matcher.possible(symbol)]
-    matcher.set_machine(families)
+    families = [symbol for symbol in families if matcher.possible(symbol, frozenset())]
     machines = matcher.of_kind(names, sources.MACHINE)
     matcher.set_machine([*families, *(symbol for chosen in machines for symbol in chosen.symbols)])
     reason = f"/ ({', '.join(names)})"

@@ -12,6 +12,7 @@ from kdumpbuild.derive.index import open_index
 from kdumpbuild.derive.nodes import DeviceNodes
 from kdumpbuild.derive.off import Off, hazards, overlay_source
 from kdumpbuild.derive.starts import Wishes
+from kdumpbuild.kconfig import why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,9 +92,9 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     )  # fmt: skip
     name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
 
-    def possible(symbol: str) -> bool:
+    def possible(symbol: str, never: frozenset[str]) -> bool:
         known = kconfig.syms.get(symbol)
-        return known is not None and bool(known.nodes)
+        return known is not None and bool(known.nodes) and why.conceivable(known.direct_dep, never | depend.AVOIDED)
 
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
     found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)

@@ -96,6 +96,8 @@ class DeviceNodes:
             known, kind = (f"&{label}" for label in self.labels), "label"
         elif not name.startswith("/"):
             known, kind = self.aliases, "alias"
+        if not name.startswith(("&", "/")) and "@" in name:
+            known, kind = (path.rpartition("/")[2] for path in self.by_path), "one node, and no more than one, named"
         raise user_error(
             f"the device tree {self.tree.name} has no {kind} {name}", where=where, why=self._near(name, list(known)),
             hint="a node's path, an alias (mmc0), or a label (&usdhc3) if the tree was compiled with dtc -@",
