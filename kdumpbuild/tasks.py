@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
     "task_crashtest", "task_image", "task_initramfs", "task_kernel",
-    "task_source", "task_test", "task_userland",
+    "task_predictions", "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
 
@@ -316,7 +316,7 @@ def task_test() -> Iterator[Task]:
         (
             "boot",
             "real crashes of both virt boards",
-            [*python, "pytest", "-q", "-m", "boot"],
+            [*python, "pytest", "-q", "-m", "boot and not slow"],
             ["image:arm-virt", "image:arm64-virt"],
         ),
     ):
@@ -332,6 +332,18 @@ def task_test() -> Iterator[Task]:
         "doc": "say that all passed",
         "actions": [act(steps.say_tested, ctx.settings)],
         "task_dep": [f"test:{name}" for name in ("lint", "types", "unit", "boot")],
+        **_QUIET,
+    }
+
+
+def task_predictions() -> Task:
+    """Run the tests of rules that take a kernel of their own to prove; `test` leaves them out."""
+    ctx = context()
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow"]
+    here = Path(__file__).resolve().parent.parent
+    return {
+        "actions": [act(steps.run_tests, ctx.settings, "predictions", command, here)],
+        "task_dep": ["image:arm-virt", "image:arm64-virt"],
         **_QUIET,
     }
 
