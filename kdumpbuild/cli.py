@@ -98,7 +98,8 @@ def _boards(args: argparse.Namespace) -> Exit:
             faults += error.faults
             continue
         tested = f"crash test in QEMU {board.machine.machine.split(',')[0]}" if board.machine else "built and checked"
-        reserved = format_size(board.memory.crashkernel)
+        asked = board.memory.crashkernel
+        reserved = "auto" if asked is None else format_size(asked)
         print(f"{name:20} {board.arch.name:6} crashkernel={reserved:5} {tested:28} {board.description}")
     if faults:
         raise UserError(*faults)

@@ -18,7 +18,7 @@ from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
-from kdumpbuild.checks.gather import facts_from_set
+from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
 from kdumpbuild.crashtest import find_triggers, run_crashtest
@@ -208,7 +208,7 @@ def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, scripts.boot_snippets(board)]
+    return [__version__, board.memory, board.capture, board.dtb]
 
 
 def assemble_set(settings: Settings, layout: Layout) -> None:
@@ -236,8 +236,9 @@ def say_built(layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"\nimage set of {board.name}, Linux {manifest['kernel']['release']}: {made.folder}")
     console.print(table)
-    reserved = format_size(board.memory.crashkernel)
-    console.print(f"  reserve the memory: add crashkernel={reserved} to the production kernel's command line")
+    asked = manifest["crashkernel"]
+    console.print(f"  reserve the memory: add {asked['argument']} to the production kernel's command line")
+    console.print(f"    ({asked['from']})")
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
     if board.machine is not None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
-from kdumpbuild.board.size import format_size
 from kdumpbuild.crashtest.console import Console
 from kdumpbuild.errors import user_error
 from kdumpbuild.files import writing
@@ -29,8 +28,8 @@ class Boot:
     """Raw image of the dump target."""
     dtb: Path | None = None
     """Device tree, for machines that make none themselves."""
-    crashkernel: int | None = None
-    """Bytes to reserve; the board's own by default."""
+    crashkernel: str = ""
+    """Value of ``crashkernel=``; empty for none."""
     cmdline: str = ""
     """Further arguments of the production kernel."""
     args: tuple[str, ...] = ()
@@ -49,10 +48,9 @@ def machine_of(board: Board) -> Machine:
 
 def command_line(board: Board, boot: Boot) -> str:
     """Return the production kernel's arguments. Raises UserError when they are longer than the kernel takes."""
-    size = board.memory.crashkernel if boot.crashkernel is None else boot.crashkernel
     words = (
         f"console={board.capture.console}",
-        f"crashkernel={format_size(size)}" if size else "",
+        f"crashkernel={boot.crashkernel}" if boot.crashkernel else "",
         # A product that wants dumps panics on an oops, and reboots where there is no capture kernel.
         "oops=panic panic=5",
         machine_of(board).cmdline,

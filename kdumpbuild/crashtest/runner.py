@@ -18,10 +18,11 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
@@ -52,7 +53,7 @@ class Options:
     """What a crash test may do otherwise than the board file says."""
 
     crashkernel: int | None = None
-    """Bytes to reserve."""
+    """Bytes to reserve; the set's own by default."""
     deadline: float | None = None
     """Seconds after which QEMU is ended."""
     cmdline: str = ""
@@ -162,10 +163,13 @@ def _run(
 ) -> Verdict:
     marker = f"kdb-{secrets.token_hex(5)}"
     earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
+    region = reserved(image_set)
+    if options.crashkernel is not None:
+        region = replace(region, size=options.crashkernel)
     dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
-        crashkernel=options.crashkernel, cmdline=options.cmdline, args=options.qemu_args,
+        crashkernel=region.argument if region.size else "", cmdline=options.cmdline, args=options.qemu_args,
     )  # fmt: skip
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
@@ -179,7 +183,7 @@ def _run(
         second=read_boot_record(work.target / FOLDER / "boot-2"),
         load_log=_text(work.target / FOLDER / "load.log"),
         attempt=read_attempt(dumps_folder),
-        crashkernel=board.memory.crashkernel if options.crashkernel is None else options.crashkernel,
+        crashkernel=region.size,
         in_time=ran.in_time,
         seconds=ran.seconds,
         status=ran.status,

@@ -18,12 +18,14 @@ LAYERS = [
     {"kconfig"},
     {"checks"},
     {"build"},
+    {"derive"},
+    {"newboard"},
     {"analysis"},
     {"crashtest"},
     {"steps"},
     {"state"},
     {"tasks"},
-    {"cli_check"},
+    {"cli_check", "cli_board"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,7 +37,7 @@ IMPORTERS = {
     "kconfiglib": {"kconfig.adapter"},
     "doit": {"state", "tasks", "cli"},
     "drgn": {"analysis"},
-    "argparse": {"cli", "cli_check"},
+    "argparse": {"cli", "cli_board", "cli_check"},
 }
 
 
