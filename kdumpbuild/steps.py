@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from kdumpbuild import __version__, files, run
+from kdumpbuild import __version__, files, resources, run
 from kdumpbuild.board.loader import fragment_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import find_triggers, run_crashtest, standin
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
+from kdumpbuild.crashtest.runner import Options
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
-    from kdumpbuild.build.layout import Layout
+    from kdumpbuild.build.reservation import Reservation
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
@@ -63,6 +65,12 @@ def fragments(board: Board) -> dict[str, list[Path]]:
         "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
+
+
+def stand_in_layout(settings: Settings, layout: Layout) -> Layout:
+    """Return the folders of what stands in for a board in the crash test."""
+    derived = layout.derived("capture") if layout.board.drivers is not None else None
+    return Layout(settings.out / "stand-in", settings.cache, standin.stand_in(layout.board, derived))
 
 
 def prepare_source(settings: Settings) -> None:
@@ -233,7 +241,25 @@ def set_facts(settings: Settings, layout: Layout) -> object:
     return [__version__, board.memory, board.capture, board.dtb]
 
 
-def assemble_set(settings: Settings, layout: Layout) -> None:
+def extend_initramfs(own: Layout, standing: Layout) -> None:
+    """Make a stand-in's initramfs of the board's own."""
+    with files.writing(standing.initramfs):
+        beside = standing.initramfs.with_suffix(".new")
+        beside.write_bytes(standin.initramfs(own.initramfs.read_bytes(), standing.board))
+        beside.replace(standing.initramfs)
+
+
+def stand_in_facts(standing: Layout) -> object:
+    """Return what a stand-in's initramfs depends on, besides the board's own."""
+    return scripts.capture_conf(standing.board)
+
+
+def assemble_stand_in(settings: Settings, own: Layout, standing: Layout) -> None:
+    """Put a stand-in's image set together: it reserves what the board's own set asks for."""
+    assemble_set(settings, standing, standin.reservation(imageset.reserved(own.set), standing.board))
+
+
+def assemble_set(settings: Settings, layout: Layout, reservation: Reservation | None = None) -> None:
     """Put the image set together."""
     board = layout.board
     waived = json.loads(layout.report.read_text(encoding="utf-8"))["waived"]
@@ -245,6 +271,7 @@ def assemble_set(settings: Settings, layout: Layout) -> None:
             userland=open_userland(settings, board.arch).packages,
             waived=tuple(waived),
         ),
+        reservation,
     )
 
 
@@ -263,22 +290,30 @@ def say_built(layout: Layout) -> None:
     console.print(f"    ({asked['from']})")
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
-    if board.machine is not None:
-        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={board.name}\n")
+    named = board.name if board.path.parent == resources.BOARDS else str(board.path)
+    if board.machine is not None or not standin.why_not(board):
+        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={named}\n")
     else:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
 
 
 def crashtest(settings: Settings, layout: Layout) -> None:
     """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
-    board = layout.board
+    board, image_set, options = layout.board, layout.set, Options()
+    if board.machine is None:
+        standing = stand_in_layout(settings, layout)
+        options = Options(
+            dtb=standin.device_tree(standing.board, standing.work / "virt.dtb"),
+            stand_in=standin.story(board, layout.set, standing.board, standing.set),
+        )
+        board, image_set = standing.board, standing.set
     triggers = find_triggers(settings.triggers)
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     failed = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
-        verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name)
+        verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
         console.print(render_verdict(verdict))
         if not verdict.passed:
             failed.append(trigger.name)

@@ -49,13 +49,16 @@ def capture_role(board: Board) -> str:
     return "capture" if board.capture.kernel == "own" else "production"
 
 
-def assemble(layout: Layout, ingredients: Ingredients) -> None:
-    """Put the set together beside its place and rename it there."""
+def assemble(layout: Layout, ingredients: Ingredients, reservation: Reservation | None = None) -> None:
+    """Put the set together beside its place and rename it there.
+
+    ``reservation``: what is to be reserved for it, instead of what the board file or the set's own sizes say.
+    """
     board = layout.board
     with files.new_directory(layout.set.folder) as folder:
         made = SetFiles(folder, board.arch.image)
         _copy_files(layout, made)
-        reservation = _reserve(layout, made)
+        reservation = reservation or _reserve(layout, made)
         _write_scripts(layout, made, reservation.crash)
         manifest = _manifest(layout, made, ingredients, reservation)
         files.write_text(made.manifest, json.dumps(manifest, indent=1) + "\n")
@@ -84,7 +87,7 @@ def _reserve(layout: Layout, made: SetFiles) -> Reservation:
         kernel=made.kernel,
         initramfs=made.initramfs,
         production=layout.config("production"),
-        dtb=layout.dtb(capture_role(board)) if board.dtb else None,
+        dtb=layout.dtb if board.dtb else None,
     )
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import SetFiles
     from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 _MARGIN = 240.0
@@ -66,6 +67,10 @@ class Options:
     """Further files for the production system, by their path in it; they win over the image set's."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
+    dtb: Path | None = None
+    """Device tree for the machine, in place of the board's."""
+    stand_in: StandIn | None = None
+    """What it proves when the machine is not the board's."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ def _run(
     region = reserved(image_set)
     if options.crashkernel is not None:
         region = replace(region, size=options.crashkernel)
-    dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
+    dtb = options.dtb or (image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None)
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
         crashkernel=region.argument if region.size else "", cmdline=options.cmdline, args=options.qemu_args,
@@ -221,6 +226,7 @@ def _run(
         },
         command=ran.command,
         console_tail=tail(ran.console, failure.boot if failure else 0),
+        stand_in=options.stand_in,
     )
 
 

@@ -19,7 +19,6 @@ LAYERS = [
     {"derive"},
     {"checks"},
     {"build"},
-    {"derive"},
     {"newboard"},
     {"analysis"},
     {"crashtest"},
