@@ -83,7 +83,8 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """Return what result.json holds."""
         found = asdict(self)
-        return {"format": RESULT_FORMAT, **found, "stand-in": found.pop("stand_in")}
+        stand_in = found.pop("stand_in")
+        return {"format": RESULT_FORMAT, **found, "stand-in": stand_in}
 
 
 def judge(evidence: Evidence) -> tuple[tuple[Check, ...], Diagnosis | None, Crash | None]:
