@@ -16,10 +16,12 @@ from kdumpbuild.board.loader import UNANSWERED, find_boards, load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.formats.fdt import read_fdt
+from kdumpbuild.newboard import kernel
 from kdumpbuild.newboard.draft import Answers, draft
 from kdumpbuild.newboard.hardware import Hardware
 from kdumpbuild.newboard.probe import read_probe
-from kdumpbuild.newboard.write import check_name, write_board
+from kdumpbuild.newboard.write import check_name, relative, write_board
+from kdumpbuild.settings import read_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     new = commands.add_parser("new", help="write NAME.toml from a device tree, or from what a running board tells")
     new.add_argument("name", metavar="NAME")
-    new.add_argument("--dtb", type=Path, metavar="FILE", help="the product's device tree; best /sys/firmware/fdt")
+    new.add_argument(
+        "--dtb", metavar="FILE", help="the product's device tree (/sys/firmware/fdt), or a name in the kernel's build"
+    )
     new.add_argument("--probe", type=Path, metavar="FILE", help="what kdump-probe wrote on the board")
     new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write; default: here")
     answers = new.add_argument_group("answers to what neither of them tells")
@@ -61,6 +65,7 @@ def run_script(args: argparse.Namespace) -> Exit:
 def run_new(args: argparse.Namespace) -> Exit:
     """Write a new board and tell what is left to answer."""
     check_name(args.name, find_boards(_board_path()))
+    settings = read_settings(os.environ.get, Path.cwd())
     if args.dtb is None and args.probe is None:
         raise user_error(
             "nothing to make a board from",
@@ -72,14 +77,24 @@ def run_new(args: argparse.Namespace) -> Exit:
             "there is no device tree in it", where=str(args.probe), why="sys/firmware/fdt is missing",
             hint="give one with --dtb as well; the board's own is /sys/firmware/fdt, which only root can read",
         )  # fmt: skip
-    tree = read_fdt(args.dtb) if args.dtb is not None else read_fdt(probe.tree if probe else b"", where=str(args.probe))
+    named = args.dtb or ""
+    if named and kernel.is_name(named):
+        tree = kernel.tree_named(named, settings)
+    elif named:
+        tree = read_fdt(Path(named))
+        named = relative(Path(named), args.folder)
+    else:
+        tree = read_fdt(probe.tree if probe else b"", where=str(args.probe))
     answers = Answers(
         arch=args.arch, ram=tuple(part for part in args.ram.split(",") if part), console=args.console,
         storage=args.storage, device=args.dump, filesystem=args.filesystem,
     )  # fmt: skip
     made = draft(args.name, Hardware(tree), probe, answers)
+    source = kernel.unpacked(settings) if not kernel.is_name(args.dtb or "") else None
+    if source is not None:
+        made.notes += kernel.differences(tree, source, made.arch, probe.release if probe else "")
     written = write_board(
-        made, args.folder, dtb=args.dtb, tree=probe.tree if probe else b"", config=probe.config if probe else ""
+        made, args.folder, dtb=named, tree=probe.tree if probe else b"", config=probe.config if probe else ""
     )
     try:
         load_board(written[0])

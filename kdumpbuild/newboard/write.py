@@ -30,21 +30,21 @@ def check_name(name: str, known: Mapping[str, Path]) -> None:
         raise user_error(f"there is a board named {name}", where=str(known[name]), hint="choose another name")
 
 
-def write_board(draft: Draft, folder: Path, *, dtb: Path | None, tree: bytes, config: str) -> list[Path]:
+def write_board(draft: Draft, folder: Path, *, dtb: str, tree: bytes, config: str) -> list[Path]:
     """Write the board file and return what was written, the board file first.
 
-    ``dtb``: the user's own device tree, which the file then names; without it ``tree`` is written beside the file.
+    ``dtb``: what the file says of its device tree; when it is empty, ``tree`` is written beside the file and named.
     ``config``: the running kernel's, empty for none. Raises UserError when a file is there already.
     """
     board = folder / f"{draft.name}.toml"
     blob, kernel_config = folder / f"{draft.name}.dtb", folder / f"{draft.name}.config"
     contents: dict[Path, bytes] = {}
-    if dtb is None:
+    if not dtb:
         contents[blob] = tree
+        dtb = f"./{blob.name}"
     if config:
         contents[kernel_config] = config.encode()
-    named = _relative(dtb if dtb is not None else blob, folder)
-    text = render("board/board.toml.j2", draft=draft, dtb=named, base=f"./{kernel_config.name}" if config else "")
+    text = render("board/board.toml.j2", draft=draft, dtb=dtb, base=f"./{kernel_config.name}" if config else "")
     contents = {board: text.encode(), **contents}
     there = [path for path in contents if os.path.lexists(path)]
     if there:
@@ -53,7 +53,7 @@ def write_board(draft: Draft, folder: Path, *, dtb: Path | None, tree: bytes, co
     return list(contents)
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
     """Return a path as a board file in ``folder`` names it: beginning with ``./`` or ``../``."""
     text = os.path.relpath(path.resolve(), folder.resolve())
     return text if text.startswith("../") else f"./{text}"
