@@ -21,7 +21,7 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.gather import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, too_old
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
@@ -252,10 +252,15 @@ def crashtest(settings: Settings, layout: Layout) -> None:
     triggers = find_triggers(settings.triggers)
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    old = too_old(board, settings.qemu)
+    if old:
+        console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
+        return
     failed = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
-        verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name)
+        options = Options(qemu=settings.qemu)
+        verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name, options)
         console.print(render_verdict(verdict))
         if not verdict.passed:
             failed.append(trigger.name)
@@ -273,7 +278,7 @@ def calibrate(settings: Settings, layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
     found = calibrate_set(
-        board, layout.set, target, layout.crashtest / "calibrate",
+        board, layout.set, target, layout.crashtest / "calibrate", settings.qemu,
         lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
     )  # fmt: skip
     console.print(
