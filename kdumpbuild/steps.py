@@ -24,9 +24,11 @@ from kdumpbuild.checks.sarif import to_sarif
 from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, too_old
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
+from kdumpbuild.derive import blobs
+from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.fragment import read_fragment
+from kdumpbuild.kconfig.fragment import parse_fragment, read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
@@ -96,8 +98,18 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.capture,
         board.dump.filesystem,
         board.waivers,
+        board.dtb,
+        board.drivers,
         settings.kernel_config,
     ]
+
+
+def config_files(layout: Layout) -> list[Path]:
+    """Return what resolving the configs leaves behind."""
+    board = layout.board
+    made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
+    made += [layout.dtb] if board.dtb else []
+    return made + ([layout.derived("capture")] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
@@ -107,6 +119,17 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
+    if board.dtb:
+        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is not None:
+        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
+        for role, start in bases.items():
+            text = derived.fragment_text(kconfig, start, wanted[role])
+            files.write_text(layout.derived(role), text)
+            wanted[role].append(parse_fragment(text, layout.derived(role)))
+        for line in derived.told():
+            _say(f"{board.name}: {line}")
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
@@ -151,7 +174,7 @@ def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
     chain = toolchain.find(board.arch, settings.cross_compile)
-    return [source.fingerprint(found), chain.cross_compile, chain.check(), board.dtb]
+    return [source.fingerprint(found), chain.cross_compile, chain.check()]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
@@ -166,7 +189,6 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
             arch=board.arch,
             toolchain=toolchain.find(board.arch, settings.cross_compile),
             jobs=settings.jobs,
-            dtb=board.dtb,
             log=layout.log(f"kernel-{role}"),
             progress=progress,
         )

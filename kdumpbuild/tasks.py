@@ -180,6 +180,8 @@ def task_config() -> Iterator[Task]:
         own = [ctx.settings.kernel_config] if ctx.settings.kernel_config else []
         if "/" in board.production.base:
             own.append(fragment_path(board.production.base, board.path))
+        if board.own_dtb is not None:
+            own.append(board.own_dtb)
         yield {
             "name": name,
             "doc": f"configs of {name}",
@@ -188,7 +190,7 @@ def task_config() -> Iterator[Task]:
             "task_dep": ["source"],
             "targets": [
                 str(path)
-                for path in (layout.config("production"), layout.config("capture"), layout.fragment, layout.report)
+                for path in steps.config_files(layout)
             ],
             "uptodate": [Unchanged(functools.partial(steps.config_facts, ctx.settings, board))],
             "clean": [(_remove, [layout.work])],
@@ -202,7 +204,7 @@ def task_kernel() -> Iterator[Task]:
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
         for role in steps.roles(board):
-            products = [layout.kernel(role), layout.vmlinux(role), *([layout.dtb(role)] if board.dtb else [])]
+            products = [layout.kernel(role), layout.vmlinux(role)]
             yield {
                 "name": f"{name}-{role}",
                 "doc": f"the {role} kernel of {name}",
@@ -241,7 +243,7 @@ def task_image() -> Iterator[Task]:
     ctx = context()
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
-        parts = [layout.initramfs, layout.fragment]
+        parts = [layout.initramfs, layout.fragment, *([layout.dtb] if board.dtb else [])]
         for role in steps.roles(board):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())

@@ -15,6 +15,7 @@ from kdumpbuild.board.model import (
     Bank,
     Board,
     Capture,
+    Drivers,
     Dump,
     Machine,
     Memory,
@@ -201,6 +202,23 @@ class _Table:
                 self.fault(key, f"{item!r} is not a text", "a list of texts, each in quotes")
         return tuple(item for item in value if isinstance(item, str))
 
+    def text_or_texts(self, key: str, hint: str) -> tuple[str, ...]:
+        """Return a text, or a list of them, as a list; none when the key is missing."""
+        if isinstance(self._data.get(key), list):
+            return self.texts(key)
+        value = self.text(key, default="", hint=hint)
+        return (value,) if value else ()
+
+    def symbols(self) -> tuple[tuple[str, str], ...]:
+        """Return all keys of the table with their values, which name symbols or are empty."""
+        found = []
+        for key in self._data:
+            value = self.text(key, default="")
+            if not re.fullmatch(r"(CONFIG_\w+([ ,]+CONFIG_\w+)*)?", value):
+                self.fault(key, f"{value!r} names no symbol", 'write "CONFIG_X", or "" for: needs no driver')
+            found.append((key, value))
+        return tuple(found)
+
     def size(self, key: str, hint: str) -> int:
         value = self._take(key, str, "a size in quotes", None, hint)
         try:
@@ -253,9 +271,34 @@ def _read(top: _Table, path: Path) -> Board:
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
+        drivers=_drivers(top.table("drivers", required=False)),
     )
+    if board.drivers is not None and not board.dtb:
+        top.fault("drivers", "there is no device tree to derive from",
+                  'write dtb = "name.dtb" (in the kernel\'s build) or dtb = "./product.dtb"')  # fmt: skip
+    if board.own_dtb is not None and not board.own_dtb.is_file():
+        top.fault("dtb", f"there is no file {board.own_dtb}", "a path is relative to the board file")
+    elif board.dtb and not board.dtb.endswith(".dtb") and board.own_dtb is None:
+        top.fault("dtb", f"{board.dtb!r} is no name in the kernel's build", "it ends with .dtb; a path begins with ./")
     top.end()
     return board
+
+
+def _drivers(table: _Table | None) -> Drivers | None:
+    if table is None:
+        return None
+    node = "a node's path, an alias (mmc0) or a label (&usdhc3)"
+    answers = table.table("answers", required=False)
+    drivers = Drivers(
+        storage=table.text("storage", hint=f"the controller that the dump target hangs on: {node}"),
+        console=table.text("console", default="", hint=node),
+        watchdogs=table.text_or_texts("watchdog", hint=node),
+        nodes=table.texts("nodes"),
+        without=table.texts("without"),
+        answers=answers.symbols() if answers is not None else (),
+    )
+    table.end()
+    return drivers
 
 
 def _memory(table: _Table | None) -> Memory:

@@ -98,6 +98,24 @@ class Watchdog:
 
 
 @dataclass(frozen=True)
+class Drivers:
+    """What the capture kernel's drivers are derived from. Nodes are named by path, alias or ``&label``."""
+
+    storage: str
+    """The controller that the dump target hangs on."""
+    console: str
+    """The console; empty for the tree's own ``stdout-path``."""
+    watchdogs: tuple[str, ...]
+    """The watchdogs; none for every one that the tree has switched on."""
+    nodes: tuple[str, ...]
+    """Further nodes whose drivers are needed."""
+    without: tuple[str, ...]
+    """Nodes to leave alone."""
+    answers: tuple[tuple[str, str], ...]
+    """``compatible`` and symbols for what could not be mapped; an empty text for: needs no driver."""
+
+
+@dataclass(frozen=True)
 class Machine:
     """The QEMU machine that stands for the board in the crash test."""
 
@@ -145,7 +163,9 @@ class Board:
     description: str
     arch: Arch
     dtb: str
-    """The device tree that belongs to the board, as ``<vendor>/<name>.dtb`` in the kernel's build; may be empty."""
+    """The board's device tree: its name in the kernel's build, or a path that starts with ``/``, ``./`` or ``../``.
+
+    May be empty."""
     memory: Memory
     production: Production
     capture: Capture
@@ -153,6 +173,12 @@ class Board:
     watchdog: Watchdog | None = None
     machine: Machine | None = None
     waivers: tuple[Waiver, ...] = field(default=())
+    drivers: Drivers | None = None
+
+    @property
+    def own_dtb(self) -> Path | None:
+        """The user's own blob, or None when the device tree comes from the kernel's build."""
+        return self.path.parent / self.dtb if self.dtb.startswith(("/", "./", "../")) else None
 
     def waiver(self, name: str) -> Waiver | None:
         """Return the waiver for a symbol or rule, or None."""

@@ -83,7 +83,7 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
             made.production_vmlinux: layout.vmlinux("production"),
         }
     if board.dtb:
-        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb(role)
+        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
     for target, source in wanted.items():
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)

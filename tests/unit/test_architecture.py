@@ -16,6 +16,7 @@ LAYERS = [
     {"run", "files", "render", "settings"},
     {"formats", "board"},
     {"kconfig"},
+    {"derive"},
     {"checks"},
     {"build"},
     {"analysis"},
