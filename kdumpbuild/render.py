@@ -1,12 +1,11 @@
 """Rendering templates: the only module that imports Jinja.
 
 What is rendered is small configuration and snippets; logic is in static files that read it. Values enter shell through
-the filter ``sh``, which quotes, TOML through ``toml``, comments through ``line``.
+the filter ``sh``, which quotes.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,8 +21,6 @@ _ENVIRONMENT = Environment(
     autoescape=False,  # noqa: S701  # shell and text, no HTML
 )
 _ENVIRONMENT.filters["sh"] = lambda value: shlex.quote(str(value))
-_ENVIRONMENT.filters["toml"] = lambda value: json.dumps(value, ensure_ascii=False)  # the same for texts and lists
-_ENVIRONMENT.filters["line"] = lambda value: " ".join(str(value).split())
 
 
 def render(name: str, **values: object) -> str:

@@ -22,10 +22,9 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import find_triggers, run_crashtest, standin
+from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, too_old
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
-from kdumpbuild.crashtest.runner import Options
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
@@ -299,17 +298,22 @@ def say_built(layout: Layout) -> None:
 
 def crashtest(settings: Settings, layout: Layout) -> None:
     """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
-    board, image_set, options = layout.board, layout.set, Options()
+    board, image_set, options = layout.board, layout.set, Options(qemu=settings.qemu)
     if board.machine is None:
         standing = stand_in_layout(settings, layout)
         options = Options(
-            dtb=standin.device_tree(standing.board, standing.work / "virt.dtb"),
+            qemu=settings.qemu,
+            dtb=standin.device_tree(standing.board, settings.qemu, standing.work / "virt.dtb"),
             stand_in=standin.story(board, layout.set, standing.board, standing.set),
         )
         board, image_set = standing.board, standing.set
     triggers = find_triggers(settings.triggers)
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    old = too_old(board, settings.qemu)
+    if old:
+        console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
+        return
     failed = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
@@ -331,7 +335,7 @@ def calibrate(settings: Settings, layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
     found = calibrate_set(
-        board, layout.set, target, layout.crashtest / "calibrate",
+        board, layout.set, target, layout.crashtest / "calibrate", settings.qemu,
         lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
     )  # fmt: skip
     console.print(

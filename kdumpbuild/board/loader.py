@@ -258,6 +258,9 @@ class _Table:
             return []
         return [_Table(self._source, item, (*self._keys, key, number)) for number, item in enumerate(value)]
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._data
+
     def end(self) -> None:
         """Note every key that nobody asked for."""
         for key in self._data:
@@ -376,6 +379,7 @@ def _production(table: _Table | None, path: Path) -> Production:
         base=table.text("base", default="defconfig"),
         fragments=_fragments(table, path),
         build=table.boolean("build", default=False),
+        cmdline=table.text("cmdline", default=""),
     )
     table.end()
     return production
@@ -431,14 +435,30 @@ def _machine(table: _Table | None) -> Machine | None:
         return None
     machine = Machine(
         machine=table.text("machine"),
-        cpu=table.text("cpu"),
+        cpu=table.text("cpu", default=""),
         smp=table.integer("smp", default=1, low=1, high=64),
-        disk=table.texts("disk", default=None),
+        disk=table.texts("disk"),
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
+        card=table.integer("card", low=0, high=15) if "card" in table else None,
+        ram=table.size("ram", 'write ram = "1G"') if "ram" in table else 0,
+        serial=table.integer("serial", default=0, low=0, high=15),
+        qemu=_qemu_version(table, "qemu", "7.2"),
+        watchdog=_qemu_version(table, "watchdog", ""),
     )
+    if (machine.card is None) == (not machine.disk):
+        table.fault("disk", "either disk or card is wanted",
+                    'disk = ["-device", "…,drive=dump"], or card = 0: an SD card in the first slot')  # fmt: skip
     table.end()
     return machine
+
+
+def _qemu_version(table: _Table, key: str, default: str) -> tuple[int, ...]:
+    text = table.text(key, default=default)
+    if text and not re.fullmatch(r"\d+\.\d+", text):
+        table.fault(key, f"{text!r} is not a version of QEMU", f'write {key} = "10.0"')
+        return ()
+    return tuple(int(number) for number in text.split(".")) if text else ()
 
 
 def _waiver(table: _Table) -> Waiver:

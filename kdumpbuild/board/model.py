@@ -53,6 +53,8 @@ class Production:
     """Names of shipped fragments, or paths of own ones."""
     build: bool
     """Whether kdumpbuild builds it too. Only for boards whose crash test runs it."""
+    cmdline: str = ""
+    """Arguments that it needs so that its crash can be captured, besides ``crashkernel=``."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Machine:
     machine: str
     """Value of ``-M``."""
     cpu: str
-    """Value of ``-cpu``."""
+    """Value of ``-cpu``; empty for the one that the machine always has."""
     smp: int
     """Value of ``-smp``."""
     disk: tuple[str, ...]
@@ -131,6 +133,16 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
+    card: int | None = None
+    """The machine's SD slot that the drive is in, ``index=`` of ``-drive if=sd``; in place of ``disk``."""
+    ram: int = 0
+    """Bytes, value of ``-m``, where the machine keeps some RAM from Linux; else all of the board's."""
+    serial: int = 0
+    """Which of the machine's serial ports is the console."""
+    qemu: tuple[int, ...] = (7, 2)
+    """The oldest QEMU that has the machine."""
+    watchdog: tuple[int, ...] = ()
+    """The oldest QEMU in which the machine's watchdog resets it; empty where none does."""
 
 
 @dataclass(frozen=True)

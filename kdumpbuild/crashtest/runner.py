@@ -27,11 +27,11 @@ from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
-from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine
+from kdumpbuild.crashtest.machine import Boot, has_watchdog, run_machine, too_old
 from kdumpbuild.crashtest.protocol import FOLDER, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
-from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.errors import Fault, UserError, user_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 240.0
 """Seconds for two boots of production and one of the capture kernel, on a slow host."""
+_BEYOND = 10
+"""Seconds that a capture is held beyond the watchdog's timeout."""
 TARGET_FOLDER = "usr/lib/kdump"
 """Where the image set lies in the production system."""
 
@@ -71,6 +73,8 @@ class Options:
     """Device tree for the machine, in place of the board's."""
     stand_in: StandIn | None = None
     """What it proves when the machine is not the board's."""
+    qemu: Path | None = None
+    """The folder of QEMU's programs; default: ``PATH``."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ class Work:
     def initramfs(self) -> Path:
         """The production system."""
         return self.folder / "production.cpio.gz"
+
+    @property
+    def load_conf(self) -> Path:
+        """The load script's configuration, where it is not the image set's own."""
+        return self.folder / "kdump-load.conf"
 
     @property
     def content(self) -> Path:
@@ -119,7 +128,7 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.content, self.target):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.console, self.disk, self.initramfs, self.result, self.report):
+        for file in (self.console, self.disk, self.initramfs, self.load_conf, self.result, self.report):
             file.unlink(missing_ok=True)
 
 
@@ -137,7 +146,7 @@ def run_crashtest(
     is incomplete, QEMU, drgn or another program is missing, there is no space, the board has no machine.
     """
     options = options or Options()
-    machine_of(board)
+    _check_machine(board, trigger, options.qemu)
     check_set(board, image_set)
     work = Work(work_folder.resolve())
     with files.writing(work.result):
@@ -146,6 +155,19 @@ def run_crashtest(
         files.write_text(work.result, json.dumps(verdict.to_json(), indent=1, default=str) + "\n")
         files.write_text(work.report, report.render(verdict))
     return verdict
+
+
+def _check_machine(board: Board, trigger: Trigger, qemu: Path | None) -> None:
+    old = too_old(board, qemu)
+    if old:
+        hint = "docs/crashtest.md says where to get one; QEMU= names its folder"
+        raise user_error(old, where=str(board.path), hint=hint)
+    if trigger.outlives_watchdog and not has_watchdog(board, qemu):
+        raise user_error(
+            f"there is no watchdog to outlive on the board {board.name}", where=str(board.path),
+            why="the product has no [watchdog], or this QEMU has none that resets the machine ([machine] watchdog)",
+            hint="use another TRIGGER",
+        )  # fmt: skip
 
 
 def check_set(board: Board, image_set: SetFiles) -> None:
@@ -175,10 +197,11 @@ def _run(
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
         crashkernel=region.argument if region.size else "", cmdline=options.cmdline, args=options.qemu_args,
+        qemu=options.qemu,
     )  # fmt: skip
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
-    disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target)
+    disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
     dumps_folder = work.target / board.dump.directory
     dumps = find_dumps(dumps_folder)
     first = read_boot_record(work.target / FOLDER / "boot-1")
@@ -197,6 +220,7 @@ def _run(
     evidence = Evidence(
         witness=witness, dumps=new, earlier=(earlier, disk.tree_digest(dumps_folder / EARLIER)),
         vmlinux=image_set.production_vmlinux, trigger=trigger, marker=marker,
+        watchdog=board.watchdog.timeout if board.watchdog and has_watchdog(board, options.qemu) else 0,
     )  # fmt: skip
     checks, failure, crash = judge(evidence)
     passed = failure is None and all(check.ok for check in checks)
@@ -240,10 +264,9 @@ def _prepare(
     dumps = work.content / board.dump.directory
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
-    key, _, value = board.dump.device.partition("=")
     disk.make_disk(
         work.disk, work.content, filesystem=board.dump.filesystem,
-        size=options.disk_size or disk.disk_size(board.memory.total), label=value if key == "LABEL" else "",
+        size=options.disk_size or disk.disk_size(board.memory.total), place=disk.place_of(board.dump.device),
     )  # fmt: skip
     shutil.rmtree(work.content)
     install = {
@@ -252,6 +275,10 @@ def _prepare(
                      image_set.manifest, image_set.checksums)
         if path.is_file()
     }  # fmt: skip
+    if trigger.outlives_watchdog and board.watchdog:
+        hold = f'KDUMP_CMDLINE="$KDUMP_CMDLINE kdump.hold={board.watchdog.timeout + _BEYOND}"\n'
+        work.load_conf.write_text(image_set.load_conf.read_text(encoding="utf-8") + hold, encoding="utf-8")
+        install[f"{TARGET_FOLDER}/{image_set.load_conf.name}"] = work.load_conf
     conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
     write_system(work.initramfs, userland, conf, {**install, **options.install})
     return earlier

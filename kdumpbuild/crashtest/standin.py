@@ -23,7 +23,8 @@ from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.initramfs import MTIME
 from kdumpbuild.build.kernel import symbols
 from kdumpbuild.build.reservation import Reservation
-from kdumpbuild.crashtest.machine import machine_of
+from kdumpbuild.crashtest.disk import place_of
+from kdumpbuild.crashtest.machine import machine_of, qemu_program
 from kdumpbuild.errors import user_error
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _RAM_BASE = 0x40000000
 _MOST_RAM = {"arm": 3 << 30, "arm64": 8 << 30}
 """arm: virt with highmem=off ends at 4 GiB."""
+_LOW_MEMORY = 760 * MIB
+"""What an arm kernel with the usual split maps for good."""
 _INITRD_ROOM = 32 * MIB
 """What QEMU's copy of the production initramfs and its device tree are taken to cover."""
 
@@ -81,7 +84,7 @@ def stand_in(board: Board, derived: Path | None) -> Board:
     return replace(
         board,
         memory=replace(board.memory, ram=(Bank(_RAM_BASE, min(board.memory.total, _MOST_RAM[board.arch.name])),)),
-        production=virt.production,
+        production=replace(virt.production, fragments=(*virt.production.fragments, *_high_memory(board))),
         capture=replace(capture, fragments=(*own, *virt.capture.fragments), console=virt.capture.console),
         dump=_dump(board.dump),
         machine=virt.machine,
@@ -90,9 +93,15 @@ def stand_in(board: Board, derived: Path | None) -> Board:
     )
 
 
+def _high_memory(board: Board) -> tuple[str, ...]:
+    """Return what an arm production kernel needs to use all of the RAM."""
+    return ("highmem",) if board.arch.name == "arm" and board.memory.total > _LOW_MEMORY else ()
+
+
 def _dump(dump: Dump) -> Dump:
-    # A label is found on any disk; a partition or another file system than ext4 is not made for the test.
-    device = dump.device if dump.device.startswith("LABEL=") else "/dev/vda"
+    # A label is found on any disk, a partition by its number on this one. Only ext4 is made for the test.
+    partition = place_of(dump.device).partition
+    device = dump.device if dump.device.startswith(("LABEL=", "PARTLABEL=")) else f"/dev/vda{partition or ''}"
     return replace(dump, device=device, filesystem="ext4")
 
 
@@ -113,12 +122,12 @@ def reservation(asked: CrashKernel, board: Board) -> Reservation:
     return Reservation(CrashKernel(asked.size, base), f"as much as for {board.name}")
 
 
-def device_tree(board: Board, target: Path) -> Path:
+def device_tree(board: Board, qemu: Path | None, target: Path) -> Path:
     """Write QEMU's device tree for the machine without its padding of 1 MiB, which no board has, and return it."""
     whole, machine = target.with_suffix(".whole.dtb"), machine_of(board)
     command = [
-        board.arch.qemu, "-M", f"{machine.machine},dumpdtb={whole}", "-cpu", machine.cpu, "-smp", str(machine.smp),
-        "-m", f"{board.memory.total >> 20}M", "-display", "none", "-nic", "none",
+        qemu_program(board, qemu), "-M", f"{machine.machine},dumpdtb={whole}", "-cpu", machine.cpu,
+        "-smp", str(machine.smp), "-m", f"{board.memory.total >> 20}M", "-display", "none", "-nic", "none",
     ]  # fmt: skip
     run.run(command, what="ask QEMU for its device tree")
     run.run(["dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", target, whole], what="pack QEMU's device tree")

@@ -47,7 +47,9 @@ def read_board_fdt(blob: Path, board: Board) -> Fdt:
             hint="give the board's whole device tree, best /sys/firmware/fdt of the running product",
         )  # fmt: skip
     cpus = root.child("cpus")
-    names = [name for cpu in (cpus.children if cpus else []) for name in cpu.strings("compatible")]
+    # Caches and idle states are there as well.
+    found = [node for node in (cpus.children if cpus else []) if node.string("device_type") == "cpu"]
+    names = [name for cpu in found for name in cpu.strings("compatible")]
     if (other := _other_arch(names, board.arch.name)) != "":
         raise user_error(
             f"{blob} is of a machine that is not {board.arch.name}: its CPUs are {other}", where=where,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild import files
 from kdumpbuild.errors import Fault, UserError, user_error
-from kdumpbuild.render import render
+from kdumpbuild.newboard.text import board_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def write_board(draft: Draft, folder: Path, *, dtb: str, tree: bytes, config: st
         dtb = f"./{blob.name}"
     if config:
         contents[kernel_config] = config.encode()
-    text = render("board/board.toml.j2", draft=draft, dtb=dtb, base=f"./{kernel_config.name}" if config else "")
+    text = board_text(draft, dtb=dtb, base=f"./{kernel_config.name}" if config else "")
     contents = {board: text.encode(), **contents}
     there = [path for path in contents if os.path.lexists(path)]
     if there:

@@ -84,10 +84,10 @@ def test_a_device_tree_and_three_answers_make_a_board(folder: Path, capsys: pyte
     text = (folder / "gateway.toml").read_text(encoding="utf-8")
     assert 'dtb = "./product.dtb"' in text
     assert f'storage = "{MMC}"' in text
-    assert "#   /soc/mmc@2190000 alias mmc0 SD card fsl,imx6ul-usdhc DISABLED" in text
+    assert "#   /soc/mmc@2190000  alias mmc0  SD card  fsl,imx6ul-usdhc  DISABLED" in text
     assert "# Low memory ends at 0x90000000" in text
-    assert "# 0x8f000000 1.0 MiB /reserved-memory/ramoops@8f000000" in text
-    assert "# anywhere 32.0 MiB /reserved-memory/linux,cma (CMA)" in text
+    assert "# 0x8f000000    1.0 MiB  /reserved-memory/ramoops@8f000000" in text
+    assert "#   anywhere   32.0 MiB  /reserved-memory/linux,cma (CMA)" in text
 
 
 def test_what_is_not_answered_is_asked_in_the_file_and_by_its_reader(
