@@ -421,10 +421,10 @@ def test_boards_are_listed_with_how_they_are_tested(
     capsys.readouterr()
     assert main(["boards"]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "crashed in QEMU virt" in rows["arm-virt"]
+    assert "crash test in QEMU virt" in rows["arm-virt"]
     assert "fsl,imx6ul" in rows["whole"]
     assert "computed" in rows["whole"]
-    assert "as a stand-in on QEMU virt" in rows["whole"]
+    assert "crash test on virt in its place" in rows["whole"]
     new("half", "--dtb", dtb, "--folder", "mine")
     capsys.readouterr()
     assert main(["boards"]) == 1
