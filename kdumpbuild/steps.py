@@ -93,7 +93,7 @@ def config_facts(settings: Settings, board: Board) -> object:
     return [
         __version__,
         source.fingerprint(found),
-        toolchain.find(board.arch, settings.cross_compile).check(),
+        toolchain.find(board.arch, settings.cross_compile).fingerprint(),
         board.production,
         board.capture,
         board.dump.filesystem,

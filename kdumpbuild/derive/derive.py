@@ -1,40 +1,26 @@
-"""Deriving: start nodes, the walk, the match, and what comes out of it."""
+"""Deriving: starts, walk, match, and what comes out of it."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild.derive import companions, sources
 from kdumpbuild.derive.match import Chosen, Match, Matcher
-from kdumpbuild.derive.walk import Need, Skipped, walk
+from kdumpbuild.derive.starts import ESSENTIAL, ROLES, Wishes, named, port_number, starts
+from kdumpbuild.derive.walk import PARENT, Need, Skipped, Walked, walk
 from kdumpbuild.errors import Fault, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from kdumpbuild.derive.index import TreeIndex
     from kdumpbuild.derive.nodes import DeviceNodes
+    from kdumpbuild.derive.references import Edge
     from kdumpbuild.formats.fdt import Node
 
-ESSENTIAL = frozenset({"storage", "console", "interrupts"})
-"""Roles whose chains must be mapped whole: without them nothing is saved, or nobody sees why."""
-_ARCH_TIMER = re.compile(r"arm,armv[78]-timer")
-_RESETS = ("drivers/power/reset/", "drivers/firmware/psci/")
-_WATCHDOGS = ("drivers/watchdog/",)
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the board file says about drivers."""
-
-    storage: str = ""
-    console: str = ""
-    watchdogs: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    answers: Mapping[str, str] = field(default_factory=dict)
+_CLOCK = re.compile(r"clocks|assigned-clocks|assigned-clock-parents")
 
 
 @dataclass(frozen=True)
@@ -43,8 +29,15 @@ class Wanted:
 
     symbol: str
     need: Need | None
+    """None for what the whole board needs."""
     reason: str
     source: str = ""
+    value: str = "y"
+
+    @property
+    def essential(self) -> bool:
+        """Whether the build has to stop when it cannot be had."""
+        return self.need is None or (self.need.start.role in ESSENTIAL and not self.need.soft)
 
 
 @dataclass(frozen=True)
@@ -57,13 +50,13 @@ class Unmapped:
     @property
     def essential(self) -> bool:
         """Whether the build has to stop."""
-        return self.need.start.role in ESSENTIAL
+        return self.need.start.role in ESSENTIAL and not self.need.soft
 
     def fault(self, where: str) -> Fault:
         """Return it as a fault or a note."""
         node, names = self.need.node, self.need.node.strings("compatible")
         candidates = [f"{c.source} ({', '.join(c.symbols)})" for c in self.match.candidates]
-        what = "more than one driver" if candidates else "no driver in this kernel tree"
+        what = "more than one driver, and nothing tells which" if candidates else "no driver in this kernel tree"
         way = f"needed for the {self.need.start.role}: {self.need.trail}"
         return Fault(
             f"{node.path} ({', '.join(names)}): {what}",
@@ -88,167 +81,113 @@ class Derived:
         if faults := [unmapped.fault(where) for unmapped in self.unmapped if unmapped.essential]:
             raise UserError(*faults)
 
-    def spare(self) -> frozenset[str]:
-        """Return the symbols that nothing essential needs."""
-        needed = {w.symbol for w in self.wanted if w.need is None or w.need.start.role in ESSENTIAL}
-        return frozenset(w.symbol for w in self.wanted) - needed
-
-    def reasons(self) -> dict[str, str]:
-        """Return each symbol once, with its first reason."""
-        first: dict[str, str] = {}
-        for wanted in self.wanted:
-            first.setdefault(wanted.symbol, wanted.reason)
-        return first
-
 
 def derive(
     nodes: DeviceNodes, index: TreeIndex, wishes: Wishes, *, board_symbol: str, possible: Callable[[str], bool],
     where: str,
 ) -> Derived:  # fmt: skip
-    """Return the symbols that a device tree asks for. Raises UserError for nodes that are named and are not there."""
+    """Return the symbols that a device tree asks for. Raises UserError for nodes that are named and are not there.
+
+    ``board_symbol`` is the symbol under which the kernel builds this device tree, if it does.
+    """
     matcher = Matcher(index, possible, wishes.answers)
-    left_out = _named(nodes, wishes.without, where)
-    starts = list(_starts(nodes, matcher, wishes, where))
-    paths = {node.path for node in left_out}
-    needs, skipped = walk(nodes, starts, lambda node: node.path in paths)
     wanted = list(_machine(nodes, matcher, board_symbol))
+    left_out = {node.path for node in named(nodes, wishes.without, f"{where}.without")}
+    walked = walk(
+        nodes,
+        starts(nodes, matcher, wishes, where),
+        without=lambda node: node.path in left_out,
+        refuse=lambda node, edge: _refusal(matcher, node, edge),
+        early=lambda node: matcher.match(node).early,
+    )
     unmapped: list[Unmapped] = []
     notes: list[str] = []
-    for need in sorted(needs, key=_order):
-        match = matcher.match(need.node)
-        wanted += [
-            Wanted(symbol, need, f"{need.path}: {chosen.source}", chosen.source)
-            for chosen in match.drivers
-            for symbol in chosen.symbols
-        ]
-        wanted += _companions(need, match, possible)
-        if match.candidates or not (match.found or match.seen_in or not need.node.strings("compatible")):
-            unmapped.append(Unmapped(need, match))
+    for need in sorted(walked.needs, key=lambda need: ROLES.index(need.start.role)):
+        match = _with_makers(need, matcher.match(need.node))
+        wanted += _drivers(need, match, matcher, walked)
+        wanted += _companions(nodes, need, match, possible)
+        if match.candidates or not (match.found or match.seen_in or not need.compatible):
+            if need.soft and not match.candidates:
+                notes.append(f"{need.path}: no driver, and none needed: what is below is started without it")
+            else:
+                unmapped.append(Unmapped(need, match))
         elif match.seen_in and not match.found:
-            notes.append(f"{need.path}: no driver of its own; {match.seen_in[0]} looks for it")
-    return Derived(tuple(wanted), tuple(unmapped), tuple(needs), tuple(skipped), tuple(notes))
+            notes.append(f"{need.path}: no driver of its own; {match.seen_in[0].source} looks for it")
+    return Derived(tuple(wanted), tuple(unmapped), tuple(walked.needs), tuple(walked.skipped), tuple(notes))
 
 
-def _named(nodes: DeviceNodes, names: tuple[str, ...], where: str) -> list[Node]:
-    faults: list[Fault] = []
-    found = []
-    for name in names:
-        try:
-            found.append(nodes.find(name, where))
-        except UserError as error:
-            faults += error.faults
-    if faults:
-        raise UserError(*faults)
-    return found
-
-
-_ROLES = ("cpu", "interrupts", "timer", "console", "storage", "reset", "watchdog", "asked for")
-
-
-def _order(need: Need) -> int:
-    return _ROLES.index(need.start.role)
-
-
-def _starts(nodes: DeviceNodes, matcher: Matcher, wishes: Wishes, where: str) -> Iterator[Need]:
-    """Yield the nodes from which everything is found."""
-    faults: list[Fault] = []
-    given: list[tuple[str, str]] = [("storage", wishes.storage)] if wishes.storage else []
-    console = wishes.console or _stdout(nodes)
-    given += [("console", console)] if console else []
-    given += [("watchdog", name) for name in wishes.watchdogs]
-    given += [("asked for", name) for name in wishes.nodes]
-    for role, name in given:
-        try:
-            node = nodes.find(name, where)
-        except UserError as error:
-            faults += error.faults
-            continue
-        if not nodes.available(node):
-            off = node if not node.enabled else next(n for n in nodes.ancestors(node) if not n.enabled)
-            faults.append(
-                Fault(
-                    f"{role}: {node.path} is switched off in the device tree", where=where,
-                    why=f'{off.path} has status = "{off.string("status")}"',
-                    hint="name the controller that the board uses, or switch the node on in the board's device tree",
-                )
-            )
-        yield Need(node, role)
-    if faults:
-        raise UserError(*faults)
-    root_controller = nodes.interrupt_parent(nodes.root)
-    if root_controller is not None:
-        yield Need(root_controller, "interrupts")
-    available = [node for node in nodes.root.walk() if node.strings("compatible") and nodes.available(node)]
-    arch_timer = any(_ARCH_TIMER.fullmatch(name) for node in available for name in node.strings("compatible"))
-    for node in available:
-        role = _role(node, matcher, named_watchdog=bool(wishes.watchdogs))
-        if role == "timer" and arch_timer and not any(map(_ARCH_TIMER.fullmatch, node.strings("compatible"))):
-            continue  # with the CPUs' own timer, no other one is needed
-        if role:
-            yield Need(node, role)
-
-
-def _role(node: Node, matcher: Matcher, *, named_watchdog: bool) -> str:
-    """Return what a node is by its driver, if a capture kernel wants all of these."""
-    kinds = matcher.kinds(node)
-    if "timer" in kinds:
-        return "timer"
-    if kinds <= {sources.LOOKUP} and not any(n.startswith("arm,psci") or "-cache" in n for n in
-                                             node.strings("compatible")):  # fmt: skip
-        return ""
-    files = [driver.source for driver in matcher.match(node).drivers]
-    if any(file.startswith(_RESETS) and file in matcher.index.restarts for file in files):
-        return "reset"
-    if any(file == "arch/arm/mm/cache-l2x0.c" for file in files):
-        return "cpu"
-    if any(file.startswith(_WATCHDOGS) for file in files) and not named_watchdog:
-        return "watchdog"
+def _refusal(matcher: Matcher, node: Node, edge: Edge) -> str:
+    """Say why a needed reference is not followed in this case; nothing when it is."""
+    if _CLOCK.fullmatch(edge.name) and "#clock-cells" in node.properties:
+        match = matcher.match(edge.target)
+        clocks = any(d.kind == "clk" or d.source.startswith(("drivers/clk/", "drivers/mfd/")) for d in match.drivers)
+        if edge.target.strings("compatible") and not clocks and "#clock-cells" in edge.target.properties:
+            return "an input of a clock controller from a device: without it, the clocks behind it are orphans"
     return ""
 
 
-def _stdout(nodes: DeviceNodes) -> str:
-    chosen = nodes.root.child("chosen")
-    if chosen is None:
-        return ""
-    return (chosen.string("stdout-path") or chosen.string("linux,stdout-path")).partition(":")[0]
+def _with_makers(need: Need, match: Match) -> Match:
+    """Return the match; a parent that one driver looks for gets it: that driver makes devices of what is below."""
+    if need.via == PARENT and not match.found and not match.candidates and len(match.seen_in) == 1:
+        return Match(match.seen_in)
+    return match
 
 
 def _machine(nodes: DeviceNodes, matcher: Matcher, board_symbol: str) -> Iterator[Wanted]:
     """Yield the symbols of the SoC and of the way in which its CPUs are started."""
     names = nodes.root.strings("compatible")
-    symbols = [board_symbol] if board_symbol else []
-    if not symbols:
-        for name in reversed(names):
-            if found := matcher.index.machines.get(name):
-                symbols = found[:1]
-                break
-    for symbol in symbols:
-        if matcher.possible(symbol):
-            yield Wanted(symbol, None, f"/ ({', '.join(names)}): the kernel builds this board's device tree under it")
-    for chosen in matcher.machine(nodes.root):
-        for symbol in chosen.symbols:
-            yield Wanted(symbol, None, f"/ ({chosen.compatible}): {chosen.source}", chosen.source)
+    families = [board_symbol] if board_symbol else []
+    if not families:
+        known = next((matcher.index.machines[name] for name in reversed(names) if name in matcher.index.machines), [])
+        families = known[:1]
+    families = [symbol for symbol in families if matcher.possible(symbol)]
+    matcher.set_machine(families)
+    machines = matcher.of_kind(names, sources.MACHINE)
+    matcher.set_machine([*families, *(symbol for chosen in machines for symbol in chosen.symbols)])
+    reason = f"/ ({', '.join(names)})"
+    for symbol in families:
+        yield Wanted(symbol, None, f"{reason}: the kernel builds this board's device tree under it")
     cpus = nodes.root.child("cpus")
     methods = {n.string("enable-method") for n in (cpus, *cpus.children)} if cpus else set()
-    for method in sorted(methods - {""}):
-        for chosen in matcher.cpu_method(method):
-            for symbol in chosen.symbols:
-                yield Wanted(symbol, None, f"/cpus (enable-method {method}): {chosen.source}", chosen.source)
+    started = [(m, c) for m in sorted(methods - {""}) for c in matcher.of_kind([m], "cpu")]
+    for way, chosen in [*((reason, c) for c in machines), *((f"/cpus (enable-method {m})", c) for m, c in started)]:
+        for symbol in chosen.symbols:
+            yield Wanted(symbol, None, f"{way}: {chosen.source}", chosen.source)
 
 
-def _companions(need: Need, match: Match, possible: Callable[[str], bool]) -> Iterator[Wanted]:
+def _drivers(need: Need, match: Match, matcher: Matcher, walked: Walked) -> Iterator[Wanted]:
+    """Yield the symbols of a node's drivers, and of the devices that a multi-function driver makes."""
+    chosen = list(match.drivers)
+    uses = walked.uses.get(need.node.path, set())
+    folders = tuple(f for use in companions.CELLS if any(re.fullmatch(use.property, u) for u in uses)
+                    for f in use.folders)  # fmt: skip
+    for driver in match.drivers:
+        if driver.source.startswith("drivers/mfd/") and folders:
+            chosen += matcher.cells(driver.source, folders)
+    for driver in chosen:
+        for symbol in driver.symbols:
+            yield Wanted(symbol, need, f"{need.path}: {driver.source}", driver.source)
+
+
+def _companions(
+    nodes: DeviceNodes, need: Need, match: Match, possible: Callable[[str], bool]
+) -> Iterator[Wanted]:  # fmt: skip
     """Yield what comes with a driver: its console half, the layers between a controller and a block device."""
-    if need.by is not None:
+    if need.by is not None or need.role not in ("console", "storage"):
         return
+    table = companions.CONSOLE if need.role == "console" else companions.STORAGE
+    for companion in table:
+        if any(driver.source.startswith(companion.folder) for driver in match.drivers):
+            for symbol in companion.symbols:
+                yield Wanted(symbol, need, f"{need.path}: {companion.why}")
     if need.role == "console":
         for symbol in match.symbols:
             if possible(f"{symbol}_CONSOLE"):
                 yield Wanted(f"{symbol}_CONSOLE", need, f"{need.path}: what the kernel says goes there")
-    if need.role == "storage":
-        for companion in companions.STORAGE:
-            if any(driver.source.startswith(companion.folder) for driver in match.drivers):
-                for symbol in companion.symbols:
-                    yield Wanted(symbol, need, f"{need.path}: {companion.why}")
+        number = port_number(nodes, need.node)
+        if number >= companions.PORTS_DEFAULT and any("/8250/" in driver.source for driver in match.drivers):
+            for symbol in companions.PORTS_8250:
+                yield Wanted(symbol, need, f"{need.path}: port {number}", value=str(number + 1))
 
 
 __all__ = ["Chosen", "Derived", "Unmapped", "Wanted", "Wishes", "derive"]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.derive import depend
 from kdumpbuild.derive.blobs import read_board_fdt
-from kdumpbuild.derive.derive import Derived, Wishes, derive
+from kdumpbuild.derive.derive import Derived, Wanted, derive
 from kdumpbuild.derive.index import open_index
 from kdumpbuild.derive.nodes import DeviceNodes
+from kdumpbuild.derive.starts import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +27,23 @@ class BoardDrivers:
 
     board: Board
     derived: Derived
+    families: frozenset[str]
+    """Symbols that stand for a family of SoCs."""
+
+    def requests(self) -> list[depend.Request]:
+        """Return each wanted symbol once, with its first reason."""
+        first: dict[str, Wanted] = {}
+        for wanted in self.derived.wanted:
+            first.setdefault(wanted.symbol, wanted)
+        needed = {wanted.symbol for wanted in self.derived.wanted if wanted.essential}
+        return [
+            depend.Request(symbol, wanted.reason, wanted.value, wanted.need is None, symbol in needed)
+            for symbol, wanted in first.items()
+        ]
 
     def fragment_text(self, kconfig: KernelKconfig, base: str | Path, below: Sequence[Fragment]) -> str:
         """Return the derived fragment on top of a base and of other fragments, each group with its reason."""
-        made = depend.fragment(kconfig, base, below, self.derived.reasons(), self.derived.spare())
+        made = depend.fragment(kconfig, base, below, self.requests(), self.families)
         out = [
             f"# Drivers that {self.board.name} needs, derived from its device tree {self.board.dtb}",
             f"# and from {kconfig.tree.name}. Made anew with each build: put additions into your own fragment.",
@@ -56,8 +70,9 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     nodes = DeviceNodes(read_board_fdt(blob, board))
     index = open_index(kconfig.tree, board.arch.name, cache)
     wishes = Wishes(
-        drivers.storage, drivers.console, drivers.watchdogs, drivers.nodes, drivers.without, dict(drivers.answers)
-    )
+        storage=drivers.storage, console=drivers.console, tty=board.capture.console, watchdogs=drivers.watchdogs,
+        nodes=drivers.nodes, without=drivers.without, answers=dict(drivers.answers),
+    )  # fmt: skip
     name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
 
     def possible(symbol: str) -> bool:
@@ -67,4 +82,4 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
     found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)
     found.check(where)
-    return BoardDrivers(board, found)
+    return BoardDrivers(board, found, frozenset(index.platforms))

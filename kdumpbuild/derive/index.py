@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _LEFT_OUT = (
     "drivers/staging",  # not fit for a product, says the kernel itself
     "drivers/gpu/drm", "drivers/infiniband", "drivers/media", "drivers/isdn", "drivers/comedi", "drivers/accel",
-    "drivers/net/wireless", "drivers/iio", "drivers/input", "drivers/scsi", "drivers/hid", "drivers/atm",
+    "drivers/net/wireless", "drivers/iio", "drivers/input", "drivers/hid", "drivers/atm", "drivers/hwmon",
 )  # fmt: skip
 """Folders with no driver that a capture kernel could need."""
 
@@ -53,6 +54,12 @@ class TreeIndex:
     """For each source file that declares something, the alternatives of symbols that get it compiled."""
     boards: dict[str, str] = field(default_factory=dict)
     """For each device tree's name, the symbol under which the kernel builds it."""
+    cells: dict[str, list[list[str]]] = field(default_factory=dict)
+    """For each multi-function driver's file, name and compatible (may be empty) of each device that it makes."""
+    platform: dict[str, list[str]] = field(default_factory=dict)
+    """For each platform driver's name, its files."""
+    platforms: list[str] = field(default_factory=list)
+    """Symbols that stand for a family of SoCs."""
     machines: dict[str, list[str]] = field(default_factory=dict)
     """For each ``compatible`` of a root, the symbols under which trees with it are built, the most frequent first."""
 
@@ -104,15 +111,15 @@ def _entries(top: Path, arch: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def _read(top: Path, arch: str) -> TreeIndex:
     index = TreeIndex()
-    texts: dict[str, str] = {}
     for path, _ in _entries(top, arch):
         name = os.path.relpath(path, top)
         if not name.endswith(".c"):
             continue
         data = Path(path).read_bytes()
         if any(needle in data for needle in sources.NEEDLES):
-            _take(index, name, data.decode("utf-8", errors="replace"))
-    del texts
+            _take(index, name, sources.declarations(data.decode("latin-1")))
+        if name.startswith(sources.CELL_FOLDERS) and b"platform_driver" in data:
+            _take(index, name, sources.platform_names(data.decode("latin-1")))
 
     def read(name: str) -> str | None:
         path = top / name
@@ -120,20 +127,28 @@ def _read(top: Path, arch: str) -> TreeIndex:
 
     roots: dict[str, makefiles.Gate] = {"drivers": frozenset(), f"arch/{arch}": frozenset()}
     roots |= dict.fromkeys((f"arch/{arch}/{name}" for name in ("kernel", "mm", "common")), frozenset())
-    roots |= dict(makefiles.machine_folders(read(f"arch/{arch}/Makefile") or "", arch))
+    machines = dict(makefiles.machine_folders(read(f"arch/{arch}/Makefile") or "", arch))
+    roots |= machines
     gates = makefiles.read_gates(read, roots)
     declared = {c.source for found in index.names.values() for c in found} | {s for _, _, s in index.amba}
+    declared |= set(index.cells) | {s for found in index.platform.values() for s in found}
     index.gates = {name: [sorted(gate) for gate in gates.of(name)] for name in sorted(declared)}
     index.boards = dtsfiles.symbols(top, arch)
+    families = re.findall(r"^\s*(?:menu)?config (\w+)", read(f"arch/{arch}/Kconfig.platforms") or "", re.MULTILINE)
+    index.platforms = sorted({*families, *index.boards.values(), *(s for gate in machines.values() for s in gate)})
     index.machines = dtsfiles.machines(top, arch, index.boards)
     return index
 
 
-def _take(index: TreeIndex, name: str, text: str) -> None:
-    for declared in sources.declarations(text):
+def _take(index: TreeIndex, name: str, found: list[sources.Declared]) -> None:
+    for declared in found:
         if declared.kind == sources.AMBA:
             number, _, mask = declared.name.partition("/")
             index.amba.append((int(number, 16), int(mask, 16), name))
+        elif declared.kind == sources.CELL:
+            index.cells.setdefault(name, []).append(declared.name.split("|"))
+        elif declared.kind == sources.PLATFORM:
+            index.platform.setdefault(declared.name, []).append(name)
         elif declared.kind == sources.RESTART:
             index.restarts.add(name)
         else:
@@ -151,6 +166,9 @@ def _load(path: Path, state: str) -> TreeIndex | None:
             restarts=set(data["restarts"]),
             gates=data["gates"],
             boards=data["boards"],
+            cells=data["cells"],
+            platform=data["platform"],
+            platforms=data["platforms"],
             machines=data["machines"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -165,6 +183,9 @@ def _store(path: Path, state: str, index: TreeIndex) -> None:
         "restarts": sorted(index.restarts),
         "gates": index.gates,
         "boards": index.boards,
+        "cells": index.cells,
+        "platform": index.platform,
+        "platforms": index.platforms,
         "machines": index.machines,
     }
     with writing(path), tempfile.NamedTemporaryFile(

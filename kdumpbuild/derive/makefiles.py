@@ -21,7 +21,6 @@ _ASSIGN = re.compile(r"^\s*([\w.$(),:= -]+?)\s*(?:\+=|:=|\?=|=)\s*(.*)$")
 _SYMBOL = re.compile(r"CONFIG_(\w+)")
 _IF = re.compile(r"^\s*(ifeq|ifneq|ifdef|ifndef)\b\s*(.*)$")
 _PART = re.compile(r"^(.+?)-(?:y|m|objs|\$\(.*\))$")
-_REFERENCE = re.compile(r"^\$\(([\w-]+)-[ym]\)$")
 _MACHINE = re.compile(r"^(?:machine|plat)-(?:y|\$\(CONFIG_\w+\))$")
 
 
@@ -129,8 +128,10 @@ def _resolved(parsed: _Makefile, word: str, above: tuple[str, ...]) -> Iterator[
         prefix = variable.partition("-")[0]
         if prefix in ("obj", "lib", "core", "drivers"):
             yield own
-        elif match := _PART.match(variable):
-            whole = match[1]
-            for name in (f"{whole}.o", f"$({whole}-y)", f"$({whole}-m)", f"$({whole}-objs)"):
-                for gate in _resolved(parsed, name, (*above, word)):
-                    yield own | gate
+            continue
+        names = [f"$({variable})"]
+        if match := _PART.match(variable):
+            names = [f"{match[1]}.o", f"$({match[1]}-y)", f"$({match[1]}-m)", f"$({match[1]}-objs)"]
+        for name in names:
+            for gate in _resolved(parsed, name, (*above, word)):
+                yield own | gate

@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -80,6 +81,17 @@ class Toolchain:
                     where=f"CROSS_COMPILE={self.cross_compile}", hint=hint,
                 )  # fmt: skip
         return run([program, "--version"], what=f"ask {program} for its version", hint=hint).splitlines()[0]
+
+    def fingerprint(self) -> list[str]:
+        """Return what changes when Kconfig's questions to the machine may get other answers.
+
+        Besides the compiler's version: whether it can link (CC_CAN_LINK wants a C library), pahole and rustc.
+        """
+        links = [
+            run([*self.compiler.split(), f"-print-file-name={file}"], what="ask the compiler for its C library").strip()
+            for file in ("libc.so", "libc.a")
+        ]
+        return [self.check(), *links, *(shutil.which(program) or "" for program in ("pahole", "rustc", "bindgen"))]
 
 
 def kbuild_environment(tree: KernelTree, toolchain: Toolchain) -> dict[str, str]:

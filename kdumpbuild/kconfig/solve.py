@@ -149,7 +149,8 @@ class _Search:
             for others in self.on(why.visibility(item), wanted, above):
                 yield from self._joined(own, others)
         for value, condition in item.defaults:
-            if value is not self.kconfig.n and not why.has_prompt(item):
+            # The default of a symbol with a prompt counts only as long as the prompt cannot be seen.
+            if value is not self.kconfig.n and not (why.has_prompt(item) and lib.expr_value(why.visibility(item))):
                 yield from self._all([(value, True), (condition, True)], wanted, above)
         if item.rev_dep is not self.kconfig.n:
             yield from self.on(item.rev_dep, wanted, above)
