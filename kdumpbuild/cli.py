@@ -11,14 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_check
+from kdumpbuild import __version__, cli_board, cli_check
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.board.loader import find_boards, load_board
-from kdumpbuild.board.size import format_size
 from kdumpbuild.build import source, toolchain
-from kdumpbuild.errors import Exit, Fault, UserError
+from kdumpbuild.errors import Exit, UserError
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.resolve import resolve
@@ -57,8 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kdumpbuild {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    boards = commands.add_parser("boards", help="list the boards that ship with kdumpbuild and those in BOARD_PATH")
-    boards.set_defaults(run=_boards)
+    boards = commands.add_parser("boards", help=cli_board.HELP_BOARDS)
+    boards.set_defaults(run=cli_board.run_boards)
+
+    cli_board.add_arguments(commands.add_parser("board", help=cli_board.HELP_BOARD))
 
     check = commands.add_parser("check", help=cli_check.HELP)
     cli_check.add_arguments(check)
@@ -85,24 +85,6 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
-
-
-def _boards(args: argparse.Namespace) -> Exit:
-    del args
-    folders = [Path(p) for p in os.environ.get("BOARD_PATH", "").split(":") if p]
-    faults: list[Fault] = []
-    for name, path in sorted(find_boards(folders).items()):
-        try:
-            board = load_board(path)
-        except UserError as error:
-            faults += error.faults
-            continue
-        tested = f"crash test in QEMU {board.machine.machine.split(',')[0]}" if board.machine else "built and checked"
-        reserved = format_size(board.memory.crashkernel)
-        print(f"{name:20} {board.arch.name:6} crashkernel={reserved:5} {tested:28} {board.description}")
-    if faults:
-        raise UserError(*faults)
-    return Exit.CLEAN
 
 
 def _explain(args: argparse.Namespace) -> Exit:

@@ -22,6 +22,7 @@ VARIABLES: Mapping[str, str] = {
     "OUT": "where the results go; default: out",
     "CACHE": "where unpacked sources and the userland are kept; default: ~/.cache/kdumpbuild",
     "JOBS": "how many compilers run at once; default: the number of processors",
+    "QEMU": "the folder with QEMU's programs; default: PATH",
     "TRIGGER": "what crashes the crash test: sysrq, lkdtm-panic or lkdtm-null, several with commas; default: sysrq",
 }
 
@@ -42,6 +43,7 @@ class Settings:
     out: Path = Path("out")
     cache: Path = Path("cache")
     jobs: int = 1
+    qemu: Path | None = None
     triggers: tuple[str, ...] = field(default=("sysrq",))
 
 
@@ -91,6 +93,7 @@ def read_settings(get: Callable[[str], str | None], base: Path) -> Settings:
         out=path("OUT") or base / "out",
         cache=path("CACHE") or cache_home / "kdumpbuild",
         jobs=int(jobs),
+        qemu=path("QEMU"),
         triggers=names("TRIGGER", "sysrq"),
     )
     if faults:

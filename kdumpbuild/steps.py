@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from kdumpbuild import __version__, files, run
+from kdumpbuild import __version__, files, resources, run
 from kdumpbuild.board.loader import fragment_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
-from kdumpbuild.checks.gather import facts_from_set
+from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, too_old
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
+from kdumpbuild.derive import blobs
+from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.fragment import read_fragment
+from kdumpbuild.kconfig.fragment import parse_fragment, read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
-    from kdumpbuild.build.layout import Layout
+    from kdumpbuild.build.reservation import Reservation
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
@@ -61,6 +64,12 @@ def fragments(board: Board) -> dict[str, list[Path]]:
         "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
+
+
+def stand_in_layout(settings: Settings, layout: Layout) -> Layout:
+    """Return the folders of what stands in for a board in the crash test."""
+    derived = layout.derived("capture") if layout.board.drivers is not None else None
+    return Layout(settings.out / "stand-in", settings.cache, standin.stand_in(layout.board, derived))
 
 
 def prepare_source(settings: Settings) -> None:
@@ -96,8 +105,18 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.capture,
         board.dump.filesystem,
         board.waivers,
+        board.dtb,
+        board.drivers,
         settings.kernel_config,
     ]
+
+
+def config_files(layout: Layout) -> list[Path]:
+    """Return what resolving the configs leaves behind."""
+    board = layout.board
+    made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
+    made += [layout.dtb] if board.dtb else []
+    return made + ([layout.derived("capture")] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
@@ -107,6 +126,17 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
+    if board.dtb:
+        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is not None:
+        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
+        for role, start in bases.items():
+            text = derived.fragment_text(kconfig, start, wanted[role])
+            files.write_text(layout.derived(role), text)
+            wanted[role].append(parse_fragment(text, layout.derived(role)))
+        for line in derived.told():
+            _say(f"{board.name}: {line}")
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
@@ -151,7 +181,7 @@ def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
     chain = toolchain.find(board.arch, settings.cross_compile)
-    return [source.fingerprint(found), chain.cross_compile, chain.check(), board.dtb]
+    return [source.fingerprint(found), chain.cross_compile, chain.check()]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
@@ -166,7 +196,6 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
             arch=board.arch,
             toolchain=toolchain.find(board.arch, settings.cross_compile),
             jobs=settings.jobs,
-            dtb=board.dtb,
             log=layout.log(f"kernel-{role}"),
             progress=progress,
         )
@@ -208,10 +237,28 @@ def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, scripts.boot_snippets(board)]
+    return [__version__, board.memory, board.capture, board.dtb]
 
 
-def assemble_set(settings: Settings, layout: Layout) -> None:
+def extend_initramfs(own: Layout, standing: Layout) -> None:
+    """Make a stand-in's initramfs of the board's own."""
+    with files.writing(standing.initramfs):
+        beside = standing.initramfs.with_suffix(".new")
+        beside.write_bytes(standin.initramfs(own.initramfs.read_bytes(), standing.board))
+        beside.replace(standing.initramfs)
+
+
+def stand_in_facts(standing: Layout) -> object:
+    """Return what a stand-in's initramfs depends on, besides the board's own."""
+    return scripts.capture_conf(standing.board)
+
+
+def assemble_stand_in(settings: Settings, own: Layout, standing: Layout) -> None:
+    """Put a stand-in's image set together: it reserves what the board's own set asks for."""
+    assemble_set(settings, standing, standin.reservation(imageset.reserved(own.set), standing.board))
+
+
+def assemble_set(settings: Settings, layout: Layout, reservation: Reservation | None = None) -> None:
     """Put the image set together."""
     board = layout.board
     waived = json.loads(layout.report.read_text(encoding="utf-8"))["waived"]
@@ -223,6 +270,7 @@ def assemble_set(settings: Settings, layout: Layout) -> None:
             userland=open_userland(settings, board.arch).packages,
             waived=tuple(waived),
         ),
+        reservation,
     )
 
 
@@ -236,26 +284,40 @@ def say_built(layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"\nimage set of {board.name}, Linux {manifest['kernel']['release']}: {made.folder}")
     console.print(table)
-    reserved = format_size(board.memory.crashkernel)
-    console.print(f"  reserve the memory: add crashkernel={reserved} to the production kernel's command line")
+    asked = manifest["crashkernel"]
+    console.print(f"  reserve the memory: add {asked['argument']} to the production kernel's command line")
+    console.print(f"    ({asked['from']})")
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
-    if board.machine is not None:
-        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={board.name}\n")
+    named = board.name if board.path.parent == resources.BOARDS else str(board.path)
+    if board.machine is not None or not standin.why_not(board):
+        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={named}\n")
     else:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
 
 
 def crashtest(settings: Settings, layout: Layout) -> None:
     """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
-    board = layout.board
+    board, image_set, options = layout.board, layout.set, Options(qemu=settings.qemu)
+    if board.machine is None:
+        standing = stand_in_layout(settings, layout)
+        options = Options(
+            qemu=settings.qemu,
+            dtb=standin.device_tree(standing.board, settings.qemu, standing.work / "virt.dtb"),
+            stand_in=standin.story(board, layout.set, standing.board, standing.set),
+        )
+        board, image_set = standing.board, standing.set
     triggers = find_triggers(settings.triggers)
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    old = too_old(board, settings.qemu)
+    if old:
+        console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
+        return
     failed = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
-        verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name)
+        verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
         console.print(render_verdict(verdict))
         if not verdict.passed:
             failed.append(trigger.name)
@@ -273,7 +335,7 @@ def calibrate(settings: Settings, layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
     found = calibrate_set(
-        board, layout.set, target, layout.crashtest / "calibrate",
+        board, layout.set, target, layout.crashtest / "calibrate", settings.qemu,
         lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
     )  # fmt: skip
     console.print(

@@ -30,6 +30,7 @@ from kdumpbuild import files, resources, steps
 from kdumpbuild.board.loader import find_board, find_boards, fragment_path, load_board
 from kdumpbuild.build import imageset, source, userland
 from kdumpbuild.build.layout import Layout
+from kdumpbuild.crashtest import standin
 from kdumpbuild.errors import Fault, UserError, user_error
 from kdumpbuild.settings import Settings, read_settings, refuse_unknown
 
@@ -67,6 +68,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         super().complete_run()
 
 
+_STAND_IN = "+virt"
+"""Behind a board's name in the tasks of its stand-in. No board's name has a plus in it."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What the command line and the environment say."""
@@ -78,6 +83,21 @@ class Context:
     def layout(self, name: str) -> Layout:
         """Return the folders of a board's build."""
         return Layout(self.settings.out, self.settings.cache, self.boards[name])
+
+    def stand_in(self, name: str) -> Layout | None:
+        """Return the folders of what stands in for a board without a machine; None for all others."""
+        board = self.boards[name]
+        if board.machine is not None or standin.why_not(board):
+            return None
+        return steps.stand_in_layout(self.settings, self.layout(name))
+
+    def builds(self) -> Iterator[tuple[str, Layout]]:
+        """Yield the name in tasks and the folders of all that is built: each board, and what stands in for it."""
+        for name in sorted(self.boards):
+            yield name, self.layout(name)
+            standing = self.stand_in(name)
+            if standing is not None:
+                yield f"{name}{_STAND_IN}", standing
 
 
 @functools.cache
@@ -174,12 +194,14 @@ def _userland_facts(settings: Settings, stamp: Path) -> object:
 def task_config() -> Iterator[Task]:
     """Resolve, verify and emit the production and capture configs."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
+    for name, layout in ctx.builds():
+        board = layout.board
         fragments = steps.fragments(board)
         own = [ctx.settings.kernel_config] if ctx.settings.kernel_config else []
         if "/" in board.production.base:
             own.append(fragment_path(board.production.base, board.path))
+        if board.own_dtb is not None:
+            own.append(board.own_dtb)
         yield {
             "name": name,
             "doc": f"configs of {name}",
@@ -188,7 +210,7 @@ def task_config() -> Iterator[Task]:
             "task_dep": ["source"],
             "targets": [
                 str(path)
-                for path in (layout.config("production"), layout.config("capture"), layout.fragment, layout.report)
+                for path in steps.config_files(layout)
             ],
             "uptodate": [Unchanged(functools.partial(steps.config_facts, ctx.settings, board))],
             "clean": [(_remove, [layout.work])],
@@ -199,10 +221,10 @@ def task_config() -> Iterator[Task]:
 def task_kernel() -> Iterator[Task]:
     """Compile the capture kernel, and the production kernel of a board that the crash test boots."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
+    for name, layout in ctx.builds():
+        board = layout.board
         for role in steps.roles(board):
-            products = [layout.kernel(role), layout.vmlinux(role), *([layout.dtb(role)] if board.dtb else [])]
+            products = [layout.kernel(role), layout.vmlinux(role)]
             yield {
                 "name": f"{name}-{role}",
                 "doc": f"the {role} kernel of {name}",
@@ -219,8 +241,11 @@ def task_kernel() -> Iterator[Task]:
 def task_initramfs() -> Iterator[Task]:
     """Pack the crash initramfs: init, its configuration, BusyBox, makedumpfile, vmcore-dmesg."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
+    for name, layout in ctx.builds():
+        board = layout.board
+        if name.endswith(_STAND_IN):
+            yield _stand_in_initramfs(name, ctx.layout(board.name), layout)
+            continue
         config = layout.config(imageset.capture_role(board))
         templates = sorted((resources.TEMPLATES / "initramfs").iterdir())
         yield {
@@ -236,19 +261,37 @@ def task_initramfs() -> Iterator[Task]:
         }
 
 
+def _stand_in_initramfs(name: str, own: Layout, standing: Layout) -> Task:
+    conf = resources.TEMPLATES / "initramfs" / "kdump.conf.j2"
+    return {
+        "name": name,
+        "doc": f"the crash initramfs of {own.board.name}, for the machine that stands in for it",
+        "actions": [act(steps.extend_initramfs, own, standing)],
+        "file_dep": [str(own.initramfs), str(conf)],
+        "targets": [str(standing.initramfs)],
+        "uptodate": [Unchanged(functools.partial(steps.stand_in_facts, standing))],
+        "clean": True,
+        **_QUIET,
+    }
+
+
 def task_image() -> Iterator[Task]:
     """Put the image set together: kernel, initramfs, scripts, debug files, manifest."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
-        parts = [layout.initramfs, layout.fragment]
+    for name, layout in ctx.builds():
+        board, assemble = layout.board, act(steps.assemble_set, ctx.settings, layout)
+        parts = [layout.initramfs, layout.fragment, *([layout.dtb] if board.dtb else [])]
+        if name.endswith(_STAND_IN):
+            own = ctx.layout(board.name)
+            parts.append(own.set.manifest)
+            assemble = act(steps.assemble_stand_in, ctx.settings, own, layout)
         for role in steps.roles(board):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())
         yield {
             "name": name,
             "doc": f"the image set of {name}, in {layout.set.folder}",
-            "actions": [act(steps.assemble_set, ctx.settings, layout)],
+            "actions": [assemble],
             "file_dep": [str(path) for path in parts],
             "targets": [str(path) for path in steps.set_files(layout)],
             "uptodate": [Unchanged(functools.partial(steps.set_facts, ctx.settings, layout))],
@@ -293,10 +336,16 @@ def task_crashtest() -> Task:
     ctx = context()
     return {
         "actions": [act(_for_each, ctx, steps.crashtest)],
-        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "task_dep": [f"image:{name}" for name in _crashed(ctx)],
         "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
         **_QUIET,
     }
+
+
+def _crashed(ctx: Context) -> list[str]:
+    """Return the builds that a crash test of the selected boards needs."""
+    wanted = {*ctx.selected, *(f"{name}{_STAND_IN}" for name in ctx.selected)}
+    return [name for name, _ in ctx.builds() if name in wanted]
 
 
 def task_test() -> Iterator[Task]:
@@ -381,6 +430,10 @@ def _clean(ctx: Context) -> None:
     for name in ctx.selected or sorted(ctx.boards):
         layout = ctx.layout(name)
         made = [layout.set.folder, layout.work, layout.crashtest, *(layout.kbuild(role) for role in steps.ROLES)]
+        standing = ctx.stand_in(name)
+        if standing is not None:
+            made += [standing.set.folder, standing.work, *(standing.kbuild(role) for role in steps.ROLES)]
+            made += standing.logs.glob(f"{name}-*.log")
         made += [layout.check("json"), layout.check("sarif"), *layout.logs.glob(f"{name}-*.log")]
         for path in made:
             if path.exists():

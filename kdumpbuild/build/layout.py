@@ -134,9 +134,19 @@ class Layout:
         """Return the built kernel's ELF file."""
         return self.kbuild(role) / "vmlinux"
 
-    def dtb(self, role: str) -> Path:
-        """Return the built device tree."""
-        return self.kbuild(role) / "arch" / self.board.arch.name / "boot" / "dts" / self.board.dtb
+    @property
+    def dtb(self) -> Path:
+        """The board's device tree, compiled from the kernel's source or copied from the user's."""
+        return self.work / "dtb" / self.board.dtb.rpartition("/")[2]
+
+    @property
+    def labelled_dtb(self) -> Path:
+        """The same with the labels of its source, where it is compiled from the kernel's."""
+        return self.work / "dtb" / "labels" / self.board.dtb.rpartition("/")[2]
+
+    def derived(self, role: str) -> Path:
+        """Return the fragment that was derived from the device tree."""
+        return self.work / f"derived-{role}.config"
 
     @property
     def initramfs(self) -> Path:

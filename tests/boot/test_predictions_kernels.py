@@ -78,16 +78,11 @@ def compiled(bench: Bench, role: str, name: str, fragment: str) -> Compiled:
     with Progress(f"{bench.board.name}: {role} kernel {name}", "files") as progress:
         kernel.build(
             tree=tree.path, config=config, kbuild=out / "kernel", arch=bench.board.arch, toolchain=chain,
-            jobs=len(os.sched_getaffinity(0)), dtb="", log=out / "kernel.log", progress=progress,
+            jobs=len(os.sched_getaffinity(0)), log=out / "kernel.log", progress=progress,
         )  # fmt: skip
     arch = bench.board.arch
     image = out / "kernel/arch" / arch.name / "boot" / arch.image
     return Compiled(config.read_bytes(), image.read_bytes(), (out / "kernel/vmlinux").read_bytes())
-
-
-def reserving(bench: Bench, size: int) -> Bench:
-    """Return the bench with a board that reserves so much."""
-    return replace(bench, board=replace(bench.board, memory=replace(bench.board.memory, crashkernel=size)))
 
 
 def arguments(files: SetFiles) -> str:
@@ -232,17 +227,17 @@ def test_cpus_that_cannot_be_switched_off(built: Path, tmp_path: Path) -> None:
 
 def test_a_text_offset_that_kexec_does_not_know(arm: Bench, tmp_path: Path) -> None:
     """As in the kernels of Debian and of multi_v7_defconfig, which know Meson."""
-    roomy = reserving(arm, 32 * MIB)
+    roomy = Options(crashkernel=32 * MIB)
     files = compiled(arm, "capture", "meson", "CONFIG_ARCH_MESON=y\n").as_capture(arm)
-    bad = changed(roomy, tmp_path, conf={"KDUMP_KEXEC_ARGS": ""}, files=files)
+    bad = changed(arm, tmp_path, conf={"KDUMP_KEXEC_ARGS": ""}, files=files)
     (finding,) = [f for f in bad.judge().findings if f.id == "KD031"]
-    assert not bad.crash().passed
+    assert not bad.crash(roomy).passed
     assert re.search("invalid magic at start of compressed archive|unpacking failed", bad.console)
     size = re.search(r"--image-size=0x[0-9a-f]+", finding.advice)
     assert size is not None
-    good = changed(roomy, tmp_path / "good", conf={"KDUMP_KEXEC_ARGS": size[0]}, files=files)
+    good = changed(arm, tmp_path / "good", conf={"KDUMP_KEXEC_ARGS": size[0]}, files=files)
     assert not good.finds("KD031")
-    verdict = good.crash()
+    verdict = good.crash(roomy)
     assert verdict.passed, render(verdict)
 
 

@@ -35,7 +35,6 @@ def build(folder: Path, config: str) -> str:
             arch=ARCHES["arm"],
             toolchain=ARM,
             jobs=2,
-            dtb="",
             log=folder / "log" / "kernel.log",
             progress=progress,
         )
