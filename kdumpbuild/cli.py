@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -109,8 +110,9 @@ def _explain(args: argparse.Namespace) -> Exit:
     settings = read_settings(os.environ.get, Path.cwd())
     src = args.kernel_src or settings.kernel_src
     tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
-    prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
-    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], prefix), settings.cache / "kconfig")
+    if args.cross_compile is not None:
+        settings = replace(settings, cross_compile=args.cross_compile)
+    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], settings), settings.cache / "kconfig")
     # A defconfig's name has no slash; a file in this folder gets one.
     config = args.config or "defconfig"
     resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])

@@ -77,7 +77,8 @@ class Context:
 
     def layout(self, name: str) -> Layout:
         """Return the folders of a board's build."""
-        return Layout(self.settings.out, self.settings.cache, self.boards[name])
+        settings = self.settings
+        return Layout(settings.out, settings.cache, self.boards[name], settings.kernel_build, settings.image_set)
 
 
 @functools.cache
@@ -89,6 +90,8 @@ def context() -> Context:
         known = find_boards(settings.board_path)
         chosen = [find_board(choice, known, settings.base) for choice in settings.boards]
         boards = {path.stem: load_board(path) for path in chosen}
+        for board in boards.values():
+            steps.check_product(settings, board)
         # A fault in a board that nobody chose stops nobody.
         for name, path in known.items():
             if name not in boards:
@@ -201,7 +204,7 @@ def task_kernel() -> Iterator[Task]:
     ctx = context()
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
-        for role in steps.roles(board):
+        for role in steps.roles(board, ctx.settings):
             products = [layout.kernel(role), layout.vmlinux(role), *([layout.dtb(role)] if board.dtb else [])]
             yield {
                 "name": f"{name}-{role}",
@@ -241,8 +244,19 @@ def task_image() -> Iterator[Task]:
     ctx = context()
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
+        if layout.given is not None:
+            yield {
+                "name": name,
+                "doc": f"look at the image set {layout.given}",
+                "actions": [act(steps.check_given_set, layout)],
+                "task_dep": [f"userland:{board.arch.name}"],
+                **_QUIET,
+            }
+            continue
         parts = [layout.initramfs, layout.fragment]
-        for role in steps.roles(board):
+        if layout.product is not None:
+            parts += [layout.kernel("production"), layout.vmlinux("production")]
+        for role in steps.roles(board, ctx.settings):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())
         yield {
@@ -368,7 +382,10 @@ def _clean(ctx: Context) -> None:
     """Remove all that was made for BOARD, or for every board when none is given. The cache stays."""
     for name in ctx.selected or sorted(ctx.boards):
         layout = ctx.layout(name)
-        made = [layout.set.folder, layout.work, layout.crashtest, *(layout.kbuild(role) for role in steps.ROLES)]
+        # What came from elsewhere is not ours to remove.
+        made = [layout.kbuild(role) for role in steps.roles(layout.board, ctx.settings)]
+        made += [layout.work, layout.crashtest]
+        made += [layout.set.folder] if layout.given is None else []
         made += [layout.check("json"), layout.check("sarif"), *layout.logs.glob(f"{name}-*.log")]
         for path in made:
             if path.exists():

@@ -1,0 +1,36 @@
+SUMMARY = "Builds, checks and proves kdump for ARM boards"
+HOMEPAGE = "https://docs.kernel.org/admin-guide/kdump/kdump.html"
+SECTION = "devel/python"
+LICENSE = "MIT"
+LIC_FILES_CHKSUM = "file://LICENSE;md5=6959340a37fab7de8043c97afa464005"
+
+# From the checkout that this layer belongs to, so that tool and recipes are of one version.
+FILESEXTRAPATHS:prepend := "${KDUMPBUILD_TOP}:"
+SRC_URI = "\
+    file://LICENSE;subdir=${BP} \
+    file://README.md;subdir=${BP} \
+    file://kdumpbuild;subdir=${BP} \
+    file://pyproject.toml;subdir=${BP} \
+    file://templates;subdir=${BP} \
+"
+S = "${UNPACKDIR}/${BP}"
+
+# Python leaves these in a checkout that is used.
+BB_SIGNATURE_LOCAL_DIRS_EXCLUDE:append = " __pycache__"
+
+inherit python_hatchling
+
+RDEPENDS:${PN} = "\
+    python3-core \
+    python3-ctypes \
+    python3-difflib \
+    python3-doit \
+    python3-jinja2 \
+    python3-json \
+    python3-kconfiglib \
+    python3-pickle \
+    python3-pyelftools \
+    python3-rich \
+"
+
+BBCLASSEXTEND = "native nativesdk"
