@@ -21,7 +21,7 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.gather import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import find_triggers, run_crashtest, to_junit
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
@@ -297,10 +297,13 @@ def crashtest(settings: Settings, layout: Layout) -> None:
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     failed = []
+    verdicts = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
         verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name)
         console.print(render_verdict(verdict))
+        verdicts.append(verdict)
+        files.write_text(layout.junit, to_junit(verdicts))
         if not verdict.passed:
             failed.append(trigger.name)
     if failed:

@@ -164,6 +164,11 @@ class Layout:
         """Disks, logs and results of crash tests, a folder for each trigger."""
         return self.out / "crashtest" / self.board.name
 
+    @property
+    def junit(self) -> Path:
+        """The verdicts of the last crash test, as CI systems read them."""
+        return self.crashtest / "junit.xml"
+
     def check(self, form: str) -> Path:
         """Return the findings of the check in a machine-readable form: ``json`` or ``sarif``."""
         return self.out / "check" / f"{self.board.name}.{form}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kdumpbuild.crashtest.junit import to_junit
 from kdumpbuild.crashtest.report import render
 from kdumpbuild.crashtest.runner import Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS, Trigger, find_triggers
 from kdumpbuild.crashtest.verdict import Verdict
 
-__all__ = ["TRIGGERS", "Options", "Trigger", "Verdict", "find_triggers", "render", "run_crashtest"]
+__all__ = ["TRIGGERS", "Options", "Trigger", "Verdict", "find_triggers", "render", "run_crashtest", "to_junit"]

@@ -18,12 +18,12 @@ LAYERS = [
     {"kconfig"},
     {"checks"},
     {"build"},
-    {"analysis"},
+    {"analysis", "ci"},
     {"crashtest"},
     {"steps"},
     {"state"},
     {"tasks"},
-    {"cli_check"},
+    {"cli_check", "cli_ci"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,7 +35,7 @@ IMPORTERS = {
     "kconfiglib": {"kconfig.adapter"},
     "doit": {"state", "tasks", "cli"},
     "drgn": {"analysis"},
-    "argparse": {"cli", "cli_check"},
+    "argparse": {"cli", "cli_check", "cli_ci"},
 }
 
 
