@@ -5,7 +5,7 @@
 #   KDUMP_CRASHKERNEL    size that is reserved; default: the board file's, where it says a size
 #   IMAGE_INSTALL        of your image: add kdump-image
 #
-# What it does: the production kernel, whichever recipe it has, gets the options that kdump needs (kdump-production),
+# What it does: the production kernel, whichever recipe it has, gets the options that kdump needs (kdump_production),
 # and the kernel's command line gets crashkernel= where oe-core writes one. For a .wks.in of your own there is
 # ${KDUMP_CRASHKERNEL_ARG}: bootloader --append="... ${KDUMP_CRASHKERNEL_ARG}".
 
@@ -16,7 +16,11 @@ KDUMP_BOARD_FILE = "${@kdump_board_file(d)}"
 KDUMP_CRASHKERNEL ??= "${@kdump_crashkernel(d)}"
 KDUMP_CRASHKERNEL_ARG = "${@'crashkernel=' + d.getVar('KDUMP_CRASHKERNEL') if d.getVar('KDUMP_CRASHKERNEL') else ''}"
 
-KERNEL_CLASSES:append = " kdump-production"
+KERNEL_CLASSES:append = " kdump_production"
+
+# Python leaves these in a checkout that is used; they are no input of the recipe that takes the tool from there.
+BB_SIGNATURE_LOCAL_DIRS_EXCLUDE ??= "CVS .bzr .git .hg .osc .p4 .repo .svn"
+BB_SIGNATURE_LOCAL_DIRS_EXCLUDE:append = " __pycache__"
 
 # U-Boot with extlinux.conf, boot loaders of x86's manner, runqemu.
 UBOOT_EXTLINUX_KERNEL_ARGS:append = " ${KDUMP_CRASHKERNEL_ARG}"

@@ -1,12 +1,12 @@
 # Builds the image set of KDUMP_BOARD from the source of the product's kernel, packages and deploys it.
 
-inherit deploy kdump-tool
+inherit deploy kdump_tool
 
 # The userland of the crash initramfs: a root directory. Empty: the one that kdump-userland-image makes.
 KDUMP_SYSROOT ??= ""
-# Where the production kernel was built. kdump-production deploys it; empty: none is at hand, and the image set has
+# Where the production kernel was built. kdump_production deploys it; empty: none is at hand, and the image set has
 # neither its vmlinux nor its release.
-KDUMP_KERNEL_BUILD ??= "${@bb.utils.contains('KERNEL_CLASSES', 'kdump-production', '${DEPLOY_DIR_IMAGE}/kdump-production', '', d)}"
+KDUMP_KERNEL_BUILD ??= "${@bb.utils.contains('KERNEL_CLASSES', 'kdump_production', '${DEPLOY_DIR_IMAGE}/kdump-production', '', d)}"
 
 KDUMP_IMAGE = "${@'Image' if d.getVar('TARGET_ARCH') == 'aarch64' else 'zImage'}"
 KDUMP_DIR = "${nonarch_libdir}/kdumpbuild"
@@ -46,22 +46,22 @@ do_compile() {
 }
 
 do_install() {
-    set=${B}/out/${KDUMP_BOARD_NAME}
+    made="${B}/out/${KDUMP_BOARD_NAME}"
     install -d ${D}${KDUMP_DIR} ${D}${sysconfdir}/init.d
     for file in ${KDUMP_IMAGE} initramfs.cpio.gz kdump-load.conf SHA256SUMS manifest.json; do
-        install -m 0644 $set/$file ${D}${KDUMP_DIR}/$file
+        install -m 0644 "$made/$file" ${D}${KDUMP_DIR}/$file
     done
-    install -m 0755 $set/kdump-load ${D}${KDUMP_DIR}/kdump-load
-    install -m 0755 $set/S10kdump ${D}${sysconfdir}/init.d/kdump
+    install -m 0755 "$made/kdump-load" ${D}${KDUMP_DIR}/kdump-load
+    install -m 0755 "$made/S10kdump" ${D}${sysconfdir}/init.d/kdump
     if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
         install -d ${D}${systemd_system_unitdir}
-        install -m 0644 $set/kdump.service ${D}${systemd_system_unitdir}/kdump.service
+        install -m 0644 "$made/kdump.service" ${D}${systemd_system_unitdir}/kdump.service
     fi
 }
 
 do_deploy() {
     rm -rf ${DEPLOYDIR}/kdump
     install -d ${DEPLOYDIR}
-    cp -R --preserve=mode,timestamps ${B}/out/${KDUMP_BOARD_NAME} ${DEPLOYDIR}/kdump
+    cp -R --preserve=mode,timestamps "${B}/out/${KDUMP_BOARD_NAME}" ${DEPLOYDIR}/kdump
 }
 addtask deploy after do_compile before do_build

@@ -1,4 +1,6 @@
 SUMMARY = "Builds, checks and proves kdump for ARM boards"
+DESCRIPTION = "From one board file: verifies kernel configs, builds the capture kernel and its initramfs, renders the \
+               scripts that load them, checks all of it, and opens dumps."
 HOMEPAGE = "https://docs.kernel.org/admin-guide/kdump/kdump.html"
 SECTION = "devel/python"
 LICENSE = "MIT"
@@ -9,14 +11,14 @@ FILESEXTRAPATHS:prepend := "${KDUMPBUILD_TOP}:"
 SRC_URI = "\
     file://LICENSE;subdir=${BP} \
     file://README.md;subdir=${BP} \
+    file://debian-packages.txt;subdir=${BP} \
     file://kdumpbuild;subdir=${BP} \
     file://pyproject.toml;subdir=${BP} \
     file://templates;subdir=${BP} \
 "
 S = "${UNPACKDIR}/${BP}"
 
-# Python leaves these in a checkout that is used.
-BB_SIGNATURE_LOCAL_DIRS_EXCLUDE:append = " __pycache__"
+CVE_PRODUCT = "kdumpbuild"
 
 inherit python_hatchling
 

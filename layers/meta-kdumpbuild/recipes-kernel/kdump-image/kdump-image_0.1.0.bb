@@ -7,6 +7,9 @@ SECTION = "kernel"
 LICENSE = "GPL-2.0-only"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/GPL-2.0-only;md5=801f80980d171dd6425610833a22dbe6"
 
+CVE_PRODUCT = ""
+
+SRC_URI = ""
 S = "${UNPACKDIR}"
 B = "${WORKDIR}/build"
 
@@ -20,7 +23,7 @@ INITSCRIPT_NAME = "kdump"
 INITSCRIPT_PARAMS = "start 10 2 3 4 5 ."
 
 PACKAGES = "${PN}"
-FILES:${PN} = "${KDUMP_DIR} ${sysconfdir}/init.d ${systemd_system_unitdir}"
+FILES:${PN} += "${KDUMP_DIR} ${sysconfdir}/init.d ${systemd_system_unitdir}"
 RDEPENDS:${PN} = "kexec"
 # oe-core's own script of that name loads the production kernel a second time; both bring kdump.service.
 RCONFLICTS:${PN} = "kdump"

@@ -4,7 +4,7 @@
 # Deploys what is needed to build and to test an image set, and to open a dump: deploy/images/MACHINE/kdump-production,
 # laid out as a kernel's build folder.
 
-inherit kdump-tool
+inherit kdump_tool
 
 python () {
     if d.getVar('KERNEL_PACKAGE_NAME') != 'kernel':
@@ -21,7 +21,7 @@ kdump_production_configure() {
     out="${WORKDIR}/kdump-production"
     install -m 0644 ${B}/.config ${WORKDIR}/kdump-before.config
     # The tool says which line does not hold, and which dependency is in its way.
-    if ! kdump_tool config:${KDUMP_BOARD_NAME} KERNEL_CONFIG="${WORKDIR}/kdump-before.config" OUT="$out" CACHE="$out/cache"; then
+    if ! kdump_tool "config:${KDUMP_BOARD_NAME}" KERNEL_CONFIG="${WORKDIR}/kdump-before.config" OUT="$out" CACHE="$out/cache"; then
         bbfatal "the config of ${PN} cannot be made ready for kdump; kdumpbuild says why, above"
     fi
     install -m 0644 "$out/work/${KDUMP_BOARD_NAME}/production.config" ${B}/.config
