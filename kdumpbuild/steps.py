@@ -22,7 +22,7 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, too_old
+from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, to_junit, too_old
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.derive import blobs
@@ -46,14 +46,27 @@ if TYPE_CHECKING:
     from kdumpbuild.settings import Settings
 
 
-ROLES = ("production", "capture")
-
-
-def roles(board: Board) -> tuple[str, ...]:
+def roles(board: Board, settings: Settings) -> tuple[str, ...]:
     """Return the kernels that are built for a board."""
     own = board.capture.kernel == "own"
-    production = board.production.build or not own
+    production = settings.kernel_build is None and (board.production.build or not own)
     return (*(["production"] if production else []), *(["capture"] if own else []))
+
+
+def check_product(settings: Settings, board: Board) -> None:
+    """Raise UserError for every file that KERNEL_BUILD lacks of a built kernel."""
+    build = settings.kernel_build
+    if build is None:
+        return
+    wanted = (".config", "include/config/kernel.release", "vmlinux", f"arch/{board.arch.name}/boot/{board.arch.image}")
+    missing = [
+        Fault(f"has no {name}", where=f"KERNEL_BUILD={build}", why=f"needed for the board {board.name}",
+              hint="give the folder that make was called with as O=, or the tree when it was built in place")
+        for name in wanted
+        if not (build / name).is_file()
+    ]  # fmt: skip
+    if missing:
+        raise UserError(*missing)
 
 
 def fragments(board: Board) -> dict[str, list[Path]]:
@@ -100,7 +113,7 @@ def config_facts(settings: Settings, board: Board) -> object:
     return [
         __version__,
         source.fingerprint(found),
-        toolchain.find(board.arch, settings.cross_compile).fingerprint(),
+        toolchain.find(board.arch, settings).fingerprint(),
         board.production,
         board.capture,
         board.dump.filesystem,
@@ -108,6 +121,7 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.dtb,
         board.drivers,
         settings.kernel_config,
+        settings.kernel_build,
     ]
 
 
@@ -123,7 +137,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     """Resolve both configs, verify every requested line, emit."""
     board = layout.board
     tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
-    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
+    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
     if board.dtb:
@@ -143,6 +157,8 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
+        if settings.kernel_build is not None:
+            check_complete(settings.kernel_build, texts[layout.fragment])
         texts[layout.config("production")] = production.config_text
         waived += production.waived
     except UserError as error:
@@ -177,11 +193,24 @@ def _production(
     return smallest.resolution, smallest.text
 
 
+def check_complete(build: Path, fragment: str) -> None:
+    """Raise UserError when a finished production kernel still lacks what kdump needs of it."""
+    missing = [f"{name}={value}" for name, value in kernel.symbols(fragment).items()]
+    if missing:
+        raise user_error(
+            f"the production kernel was built without {len(missing)} options that kdump needs",
+            where=f"KERNEL_BUILD={build}",
+            why="\n".join(missing),
+            hint="merge them into its config and build it again; `doit config KERNEL_CONFIG=…` writes them as a\n"
+            "fragment, production.cfg, with the reason of each",
+        )
+
+
 def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
-    chain = toolchain.find(board.arch, settings.cross_compile)
-    return [source.fingerprint(found), chain.cross_compile, chain.check()]
+    chain = toolchain.find(board.arch, settings)
+    return [source.fingerprint(found), chain, chain.check()]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
@@ -194,7 +223,7 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
             config=layout.config(role),
             kbuild=layout.kbuild(role),
             arch=board.arch,
-            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            toolchain=toolchain.find(board.arch, settings),
             jobs=settings.jobs,
             log=layout.log(f"kernel-{role}"),
             progress=progress,
@@ -225,19 +254,18 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
 
 def set_files(layout: Layout) -> list[Path]:
     """Return the files whose absence makes a set incomplete."""
-    made, board = layout.set, layout.board
+    made = layout.set
     wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
     wanted += [made.production_fragment, made.capture_config, made.capture_vmlinux]
-    if board.production.build:
+    if layout.has_production:
         wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
     return wanted
 
 
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
-    del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb]
+    return [__version__, board.memory, board.capture, board.dtb, settings.kernel_build]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:
@@ -266,12 +294,28 @@ def assemble_set(settings: Settings, layout: Layout, reservation: Reservation | 
         layout,
         imageset.Ingredients(
             source=source.identity(source.locate(settings.kernel_src, settings.cache)),
-            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            toolchain=toolchain.find(board.arch, settings),
             userland=open_userland(settings, board.arch).packages,
             waived=tuple(waived),
         ),
         reservation,
     )
+
+
+def check_given_set(layout: Layout) -> None:
+    """Raise UserError when what IMAGE_SET names is not a set of this board."""
+    made = layout.set
+    where = f"IMAGE_SET={made.folder}"
+    if not made.manifest.is_file():
+        raise user_error(
+            "there is no image set: it has no manifest.json", where=where,
+            hint="give the folder that `doit build`, Yocto (deploy/images/…/kdump) or Buildroot (images/kdump) made",
+        )  # fmt: skip
+    board = imageset.read_manifest(made).get("board")
+    if board != layout.board.name:
+        raise user_error(
+            f"this is a set of the board {board}, not of {layout.board.name}", where=where, hint=f"BOARD={board}"
+        )
 
 
 def say_built(layout: Layout) -> None:
@@ -315,10 +359,13 @@ def crashtest(settings: Settings, layout: Layout) -> None:
         console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
         return
     failed = []
+    verdicts = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
         verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
         console.print(render_verdict(verdict))
+        verdicts.append(verdict)
+        files.write_text(layout.junit, to_junit(verdicts))
         if not verdict.passed:
             failed.append(trigger.name)
     if failed:
@@ -348,7 +395,8 @@ def check(settings: Settings, layout: Layout) -> None:
     """Check a board's image set for all that is known to break kdump. Raises UserError when there are errors."""
     board = layout.board
     # Where the capture kernel's lines were asked for, so that a finding points at the fragment and not at its result.
-    places = json.loads(layout.report.read_text(encoding="utf-8"))["places"]
+    report_file = layout.report
+    places = json.loads(report_file.read_text(encoding="utf-8"))["places"] if report_file.is_file() else {}
     facts = facts_from_set(layout.set.folder, board, production=settings.kernel_config, places=places)
     report = check_facts(facts)
     print_report(report, Console(soft_wrap=True, highlight=False), title=f"image set of {board.name}", verbose=True)

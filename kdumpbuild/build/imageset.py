@@ -100,10 +100,10 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
         made.capture_vmlinux: layout.vmlinux(role),
         made.production_fragment: layout.fragment,
     }
-    if board.production.build:
+    if layout.has_production:
         wanted |= {
             made.production_kernel: layout.kernel("production"),
-            made.production_config: layout.config("production"),
+            made.production_config: layout.production_config,
             made.production_vmlinux: layout.vmlinux("production"),
         }
     if board.dtb:
@@ -121,7 +121,7 @@ def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> 
     conf = scripts.load_conf(
         board,
         crashkernel=crashkernel,
-        release=kernel.release(layout.kbuild("production")) if board.production.build else "",
+        release=kernel.release(layout.kbuild("production")) if layout.has_production else "",
         image_size=image_size,
         kernel=made.kernel.name,
         initramfs=made.initramfs.name,
@@ -142,7 +142,7 @@ def _manifest(
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
     build_ids = {"capture": elf.build_id(made.capture_vmlinux)}
-    if board.production.build:
+    if layout.has_production:
         build_ids["production"] = elf.build_id(made.production_vmlinux)
     return {
         "format": MANIFEST_FORMAT,

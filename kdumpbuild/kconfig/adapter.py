@@ -53,6 +53,8 @@ class Toolchain:
     """``CC=``, when it is not ``$(CROSS_COMPILE)gcc``: for example ``ccache arm-linux-gnueabihf-gcc``."""
     ld: str = ""
     """``LD=``, when it is not ``$(CROSS_COMPILE)ld``."""
+    host_cc: str = ""
+    """``HOSTCC=``, when it is not ``gcc``."""
 
     @property
     def compiler(self) -> str:
@@ -61,7 +63,10 @@ class Toolchain:
 
     def make_variables(self) -> list[str]:
         """Return the arguments for ``make`` that say the same."""
-        given = {"ARCH": self.arch, "CROSS_COMPILE": self.cross_compile, "CC": self.cc, "LD": self.ld}
+        given = {
+            "ARCH": self.arch, "CROSS_COMPILE": self.cross_compile, "CC": self.cc, "LD": self.ld,
+            "HOSTCC": self.host_cc,
+        }  # fmt: skip
         return [f"{name}={value}" for name, value in given.items() if value]
 
     def check(self) -> str:
@@ -105,8 +110,8 @@ def kbuild_environment(tree: KernelTree, toolchain: Toolchain) -> dict[str, str]
         "CROSS_COMPILE": cross, "CC": toolchain.compiler, "LD": toolchain.ld or f"{cross}ld",
         "AR": f"{cross}ar", "NM": f"{cross}nm", "OBJCOPY": f"{cross}objcopy", "OBJDUMP": f"{cross}objdump",
         "READELF": f"{cross}readelf", "STRIP": f"{cross}strip",
-        "HOSTCC": "gcc", "HOSTCXX": "g++", "CONFIG_SHELL": "sh", "MAKE": "make", "AWK": "awk", "PERL": "perl",
-        "PYTHON3": "python3", "PAHOLE": "pahole", "RUSTC": "rustc", "BINDGEN": "bindgen",
+        "HOSTCC": toolchain.host_cc or "gcc", "HOSTCXX": "g++", "CONFIG_SHELL": "sh", "MAKE": "make",
+        "AWK": "awk", "PERL": "perl", "PYTHON3": "python3", "PAHOLE": "pahole", "RUSTC": "rustc", "BINDGEN": "bindgen",
         "CC_VERSION_TEXT": version_text, "KBUILD_DEFCONFIG": "defconfig",
     }  # fmt: skip
     if "clang" in version_text:

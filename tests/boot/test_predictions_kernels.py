@@ -21,6 +21,7 @@ from kdumpbuild.crashtest import Options, render
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.settings import read_settings
 from tests.boot.changed import Changed, changed
 from tests.boot.test_crashtest import Bench, bench_of
 from tests.boot.test_graph import doit
@@ -69,7 +70,7 @@ def compiled(bench: Bench, role: str, name: str, fragment: str) -> Compiled:
     out = bench.image_set.folder.parent / "work" / "predictions" / f"{bench.board.name}-{name}"
     out.mkdir(parents=True, exist_ok=True)
     tree = source.prepare(source.locate(None, cache), out / "source.log")
-    chain = toolchain.find(bench.board.arch, None)
+    chain = toolchain.find(bench.board.arch, read_settings(os.environ.get, Path.cwd()))
     base = bench.image_set.production_config if role == "production" else bench.image_set.capture_config
     done = resolve(open_kconfig(tree, chain, cache / "kconfig"), str(base), [parse_fragment(fragment, Path(name))])
     done.check()
