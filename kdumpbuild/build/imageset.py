@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
     from kdumpbuild.build.reservation import Reservation
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.kconfig.toolchain import Toolchain
 
 MANIFEST_FORMAT = 1
 _PACKAGES = ("doit", "jinja2", "kconfiglib")

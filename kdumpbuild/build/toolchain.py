@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
-from kdumpbuild.kconfig.adapter import Toolchain
+from kdumpbuild.kconfig.toolchain import Toolchain
 
 if TYPE_CHECKING:
     from kdumpbuild.board.arch import Arch
