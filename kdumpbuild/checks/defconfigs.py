@@ -19,9 +19,10 @@ from kdumpbuild.checks.engine import all_rules, check_facts
 from kdumpbuild.checks.facts import Config, Facts, parse_version
 from kdumpbuild.errors import user_error
 from kdumpbuild.formats.dotconfig import read_dotconfig
-from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.kconfig.toolchain import Toolchain
 from kdumpbuild.kconfig.tree import KernelTree
 
 if TYPE_CHECKING:

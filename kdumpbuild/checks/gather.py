@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,53 +91,6 @@ def gather(given: Given) -> Facts:
 def config_of(source: DotConfig, places: Mapping[str, str] | None = None) -> Config:
     """Return a .config as rules see it. ``places``: ``file:line`` of symbols that a fragment asked for."""
     return Config(source.values, source.name, source.lines, places or {})
-
-
-def facts_from_set(
-    folder: Path,
-    board: Board,
-    *,
-    production: Path | None = None,
-    dtb: Path | None = None,
-    cmdline: str | None = None,
-    places: Mapping[str, str] | None = None,
-) -> Facts:
-    """Return the facts of an image set, read from its files. Raises UserError when it is not whole.
-
-    ``production``: the product's .config, for a set whose production kernel was not built. ``dtb`` and ``cmdline``
-    are the product's as well. ``places``: ``file:line`` of the fragment lines behind the capture kernel's config.
-    """
-    manifest = _manifest(folder)
-    values = _shell_values(folder / "kdump-load.conf")
-    arguments = shlex.split(values.get("KDUMP_KEXEC_ARGS", ""))
-    sizes = [a.partition("=")[2] for a in arguments if a.startswith("--image-size=")]
-    own_config = folder / "production" / "config"
-    own_vmlinux = folder / "debug" / "vmlinux"
-    kernel = folder / board.arch.image
-    is_arm = board.arch.name == "arm"
-    versions = _package_versions(manifest.get("tools", {}).get("userland", []))
-    given = Given(
-        arch=board.arch.name,
-        config=own_config if own_config.is_file() else production,
-        capture_config=folder / "capture.config",
-        dtb=dtb,
-        cmdline=cmdline,
-        capture_cmdline=values.get("KDUMP_CMDLINE"),
-        zimage=kernel if is_arm else None,
-        image=None if is_arm else kernel,
-        vmlinux=own_vmlinux if own_vmlinux.is_file() else None,
-        initramfs=next(iter(sorted(folder.glob("initramfs.cpio*"))), folder / "initramfs.cpio.gz"),
-        kexec_tools=versions.get("kexec-tools"),
-        makedumpfile=versions.get("makedumpfile"),
-        board=board,
-        image_size=sizes[-1] if sizes else ("0" if is_arm else None),
-        file_load="-s" in arguments,
-    )
-    facts = gather(given)
-    capture = facts.capture
-    if capture is not None and places:
-        capture = replace(capture, places=places)
-    return replace(facts, capture=capture, makedumpfile_options=board.arch.makedumpfile)
 
 
 # -- the inputs, one after the other ------------------------------------------------------------------------------
@@ -328,42 +278,6 @@ def _shown(given: Given) -> dict[str, str]:
         Input.BOARD: given.board.path if given.board is not None else None,
     }
     return {option.value: str(value) for option, value in values.items() if value is not None}
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        found = json.loads(load(path, limit=_TEXT))
-    except ValueError as error:
-        raise user_error("not a manifest", where=str(path), why=str(error), hint="build the set again") from error
-    if not isinstance(found, dict):
-        raise user_error("not a manifest", where=str(path), hint="build the set again")
-    return found
-
-
-def _shell_values(path: Path) -> dict[str, str]:
-    """Return the assignments of a shell file that only assigns."""
-    text = load(path, limit=_TEXT).decode("utf-8", errors="replace")
-    found = {}
-    for line in text.splitlines():
-        name, separator, value = line.partition("=")
-        if separator and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-            try:
-                found[name] = "".join(shlex.split(value))
-            except ValueError:
-                continue
-    return found
-
-
-def _package_versions(packages: object) -> dict[str, str]:
-    """Return upstream versions from ``name version`` lines of a manifest."""
-    found = {}
-    for line in packages if isinstance(packages, list) else []:
-        name, _, version = str(line).partition(" ")
-        match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)+)", version.strip())
-        if match:
-            found[name] = match[1]
-    return found
 
 
 def describe(facts: Facts) -> str:

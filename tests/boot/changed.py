@@ -12,7 +12,7 @@ from kdumpbuild.build import cpio
 from kdumpbuild.build.initramfs import MTIME
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.checks.engine import check_facts
-from kdumpbuild.checks.gather import facts_from_set
+from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, run_crashtest
 from kdumpbuild.crashtest.runner import TARGET_FOLDER
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PRODUCTION = ("production", "production-{arch}")
-VIRT_PRODUCTION = (*PRODUCTION, "virt")
+VIRT_PRODUCTION = (*PRODUCTION, "product", "virt")
 CAPTURE = ("capture", "capture-{arch}", "capture-ext4", "capture-virt")
 FUZZED = 3
 """Random configs for each tree and architecture."""

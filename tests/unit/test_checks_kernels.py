@@ -15,9 +15,10 @@ from kdumpbuild.checks.defconfigs import judge
 from kdumpbuild.checks.engine import check_facts
 from kdumpbuild.checks.facts import Cmdline, Config, Facts
 from kdumpbuild.formats.devicetree import read_devicetree
-from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.kconfig.toolchain import Toolchain
 from kdumpbuild.kconfig.tree import KernelTree
 from kdumpbuild.run import run
 from tests.kernel.support import KERNELS, real_trees

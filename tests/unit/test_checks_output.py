@@ -23,7 +23,8 @@ from kdumpbuild.checks.defconfigs import Row, row_of, table
 from kdumpbuild.checks.docs import DEFCONFIGS, pages
 from kdumpbuild.checks.engine import all_rules, check_facts, exit_code, find_rule
 from kdumpbuild.checks.facts import Cmdline, parse_version
-from kdumpbuild.checks.gather import Given, facts_from_set, gather
+from kdumpbuild.checks.from_set import facts_from_set
+from kdumpbuild.checks.gather import Given, gather
 from kdumpbuild.checks.model import Severity
 from kdumpbuild.checks.output import print_report, print_rule, to_json
 from kdumpbuild.checks.sarif import to_sarif
