@@ -77,7 +77,7 @@ def read_manifest(made: SetFiles) -> dict[str, Any]:
 def reserved(made: SetFiles) -> CrashKernel:
     """Return what has to be reserved for a set, as its manifest says."""
     asked = read_manifest(made)["crashkernel"]
-    return CrashKernel(asked["bytes"], asked["base"])
+    return CrashKernel(asked["bytes"], asked.get("base"))
 
 
 def _reserve(layout: Layout, made: SetFiles) -> Reservation:
