@@ -32,8 +32,10 @@ class Memory:
     """The board's RAM and what is set aside for the capture kernel."""
 
     ram: tuple[Bank, ...]
-    crashkernel: int
-    """Bytes reserved by ``crashkernel=``."""
+    crashkernel: int | None
+    """Bytes to reserve by ``crashkernel=``; None for as many as the image set turns out to need."""
+    crash_base: int | None = None
+    """Where they lie, or None to leave that to the kernel, and to us where the kernel finds no place."""
 
     @property
     def total(self) -> int:
@@ -162,6 +164,8 @@ class Board:
     path: Path
     description: str
     arch: Arch
+    soc: str
+    """What the board is built around, for people; may be empty."""
     dtb: str
     """The board's device tree: its name in the kernel's build, or a path that starts with ``/``, ``./`` or ``../``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest.runner import TARGET_FOLDER, Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS
 from kdumpbuild.errors import user_error
@@ -49,19 +50,19 @@ def calibrate(
     qemu: Path | None,
     tell: Callable[[int, str], None],
 ) -> Calibration:
-    """Bisect between nothing and the board's own ``crashkernel=``.
+    """Bisect between nothing and the set's own ``crashkernel=``.
 
     ``qemu``: the folder of QEMU's programs; ``tell`` gets each size and what came of it.
 
-    The set's load script refuses less memory than the board file asks for, so the test looks away from that one check.
-    Raises UserError when the set does not capture with the board's own size.
+    The set's load script refuses less memory than the set asks for, so the test looks away from that one check.
+    Raises UserError when the set does not capture with its own size.
     """
-    low, high = 0, board.memory.crashkernel // STEP * STEP
+    low, high = 0, reserved(image_set).size // STEP * STEP
     why = "nothing is reserved"
     largest = attempt(board, image_set, userland, work, qemu, high)
     if largest:
         raise user_error(
-            f"the image set does not capture with the board's own crashkernel=: {largest}",
+            f"the image set does not capture with its own crashkernel=: {largest}",
             where=str(board.path),
             hint=f"see doit crashtest BOARD={board.name}",
         )

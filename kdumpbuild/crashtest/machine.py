@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
-from kdumpbuild.board.size import format_size
 from kdumpbuild.crashtest.console import Console
 from kdumpbuild.errors import user_error
 from kdumpbuild.files import writing
@@ -30,8 +29,8 @@ class Boot:
     """Raw image of the dump target."""
     dtb: Path | None = None
     """Device tree, for machines that make none themselves."""
-    crashkernel: int | None = None
-    """Bytes to reserve; the board's own by default."""
+    crashkernel: str = ""
+    """Value of ``crashkernel=``; empty for none."""
     cmdline: str = ""
     """Further arguments of the production kernel."""
     args: tuple[str, ...] = ()
@@ -88,10 +87,9 @@ def has_watchdog(board: Board, folder: Path | None) -> bool:
 
 def command_line(board: Board, boot: Boot) -> str:
     """Return the production kernel's arguments. Raises UserError when they are longer than the kernel takes."""
-    size = board.memory.crashkernel if boot.crashkernel is None else boot.crashkernel
     words = (
         f"console={board.capture.console}",
-        f"crashkernel={format_size(size)}" if size else "",
+        f"crashkernel={boot.crashkernel}" if boot.crashkernel else "",
         # A product that wants dumps panics on an oops, and reboots where there is no capture kernel.
         "oops=panic panic=5",
         board.production.cmdline,

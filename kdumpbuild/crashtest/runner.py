@@ -18,10 +18,11 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import SetFiles
     from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 _MARGIN = 240.0
@@ -54,7 +56,7 @@ class Options:
     """What a crash test may do otherwise than the board file says."""
 
     crashkernel: int | None = None
-    """Bytes to reserve."""
+    """Bytes to reserve; the set's own by default."""
     deadline: float | None = None
     """Seconds after which QEMU is ended."""
     cmdline: str = ""
@@ -67,6 +69,10 @@ class Options:
     """Further files for the production system, by their path in it; they win over the image set's."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
+    dtb: Path | None = None
+    """Device tree for the machine, in place of the board's."""
+    stand_in: StandIn | None = None
+    """What it proves when the machine is not the board's."""
     qemu: Path | None = None
     """The folder of QEMU's programs; default: ``PATH``."""
 
@@ -184,10 +190,14 @@ def _run(
 ) -> Verdict:
     marker = f"kdb-{secrets.token_hex(5)}"
     earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
-    dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
+    region = reserved(image_set)
+    if options.crashkernel is not None:
+        region = replace(region, size=options.crashkernel)
+    dtb = options.dtb or (image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None)
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
-        crashkernel=options.crashkernel, cmdline=options.cmdline, args=options.qemu_args, qemu=options.qemu,
+        crashkernel=region.argument if region.size else "", cmdline=options.cmdline, args=options.qemu_args,
+        qemu=options.qemu,
     )  # fmt: skip
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
@@ -201,7 +211,7 @@ def _run(
         second=read_boot_record(work.target / FOLDER / "boot-2"),
         load_log=_text(work.target / FOLDER / "load.log"),
         attempt=read_attempt(dumps_folder),
-        crashkernel=board.memory.crashkernel if options.crashkernel is None else options.crashkernel,
+        crashkernel=region.size,
         in_time=ran.in_time,
         seconds=ran.seconds,
         status=ran.status,
@@ -241,6 +251,7 @@ def _run(
         command=ran.command,
         qemu=dotted(qemu_version(board, options.qemu)),
         console_tail=tail(ran.console, failure.boot if failure else 0),
+        stand_in=options.stand_in,
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdumpbuild.crashtest.console import Times
     from kdumpbuild.crashtest.diagnose import Witness
     from kdumpbuild.crashtest.dumps import SavedDump
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 RESULT_FORMAT = 1
@@ -80,10 +81,14 @@ class Verdict:
     qemu: str
     """QEMU's version."""
     console_tail: str
+    stand_in: StandIn | None = None
+    """What the test proves of a board that QEMU does not have; None when the machine is the board's."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what result.json holds."""
-        return {"format": RESULT_FORMAT, **asdict(self)}
+        found = asdict(self)
+        stand_in = found.pop("stand_in")
+        return {"format": RESULT_FORMAT, **found, "stand-in": stand_in}
 
 
 def judge(evidence: Evidence) -> tuple[tuple[Check, ...], Diagnosis | None, Crash | None]:
