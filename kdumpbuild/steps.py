@@ -418,6 +418,7 @@ def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path
         "KDUMPBUILD_KERNELS": str(settings.cache / "source"),
         "CACHE": str(settings.cache),
         "JOBS": str(settings.jobs),
+        **({"QEMU": str(settings.qemu)} if settings.qemu else {}),
     }
     log = settings.out / "log" / f"test-{name}.log"
     console = Console(soft_wrap=True, highlight=False, markup=False)

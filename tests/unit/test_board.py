@@ -95,6 +95,9 @@ def test_all_faults_are_told_at_once_with_line_and_key(tmp_path: Path) -> None:
         ('base = "multi_v7_defconfig"', "build = 1", "is not true or false"),
         ('base = "multi_v7_defconfig"', "fragments = [3]", "is not a text"),
         ("[capture]", "[captur]", "captur: unknown key"),
+        ("[capture]", '[machine]\nmachine = "virt"\n[capture]', "machine.disk: either disk or drive is wanted"),
+        ("[capture]", '[machine]\nmachine = "x"\ndrive = "sd0"\n[capture]', "machine.drive: 'sd0' is no place"),
+        ("[capture]", '[machine]\nmachine = "x"\nqemu = "10"\n[capture]', "machine.qemu: '10' is not a version"),
         ("[capture]", '[[waive]]\nname = "CONFIG_X"\n[capture]', "waive.reason: missing"),
     ],
 )
