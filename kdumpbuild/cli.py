@@ -6,29 +6,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_check, steps
+from kdumpbuild import __version__, cli_board, cli_check, cli_ci, cli_explain
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
-from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.board.loader import find_board, find_boards, load_board
-from kdumpbuild.board.size import format_size
-from kdumpbuild.build import source, toolchain
-from kdumpbuild.errors import Exit, Fault, UserError, user_error
-from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.explain import explain
-from kdumpbuild.kconfig.resolve import resolve
-from kdumpbuild.settings import read_settings, refuse_unknown
+from kdumpbuild.errors import Exit, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdumpbuild.settings import Settings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,22 +52,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kdumpbuild {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    boards = commands.add_parser("boards", help="list the boards that ship with kdumpbuild and those in BOARD_PATH")
-    boards.set_defaults(run=_boards)
+    boards = commands.add_parser("boards", help=cli_board.HELP_BOARDS)
+    boards.add_argument("--json", action="store_true", help="for programs: a list of objects")
+    boards.set_defaults(run=cli_board.run_boards)
+
+    cli_board.add_arguments(commands.add_parser("board", help=cli_board.HELP_BOARD))
 
     check = commands.add_parser("check", help=cli_check.HELP)
     cli_check.add_arguments(check)
     check.set_defaults(run=cli_check.run)
 
-    why = commands.add_parser("explain", help="why a kernel option is on or off, and what would turn it on")
-    why.add_argument("symbol", help="CONFIG_X, or X")
-    why.add_argument("variables", nargs="*", metavar="BOARD=x", help="the board whose capture kernel is meant")
-    why.add_argument("--board", help="the same as BOARD=: a shipped name, or the path of a board file")
-    why.add_argument("--arch", choices=sorted(ARCHES), help="without a board: the architecture")
-    why.add_argument("--config", type=Path, help="a .config, or the name of a defconfig; default: defconfig")
-    why.add_argument("--kernel-src", type=Path, help="a kernel source tree or tarball; default: as for a build")
-    why.add_argument("--cross-compile", help="prefix of the cross compiler; default: Debian's")
-    why.set_defaults(run=_explain)
+    jobs = commands.add_parser("ci", help=cli_ci.HELP)
+    cli_ci.add_arguments(jobs)
+    jobs.set_defaults(run=cli_ci.run)
+
+    why = commands.add_parser("explain", help=cli_explain.HELP)
+    cli_explain.add_arguments(why)
+    why.set_defaults(run=cli_explain.run)
 
     for name, function, about in (
         ("report", _report, "say what a dump holds: the cause, the crashed task, its stack"),
@@ -87,64 +80,17 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=function)
         if function is _report:
             command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
+            command.add_argument("--json", action="store_true", help="for programs: one object")
 
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
 
 
-def _boards(args: argparse.Namespace) -> Exit:
-    del args
-    folders = [Path(p) for p in os.environ.get("BOARD_PATH", "").split(":") if p]
-    faults: list[Fault] = []
-    for name, path in sorted(find_boards(folders).items()):
-        try:
-            board = load_board(path)
-        except UserError as error:
-            faults += error.faults
-            continue
-        tested = f"crash test in QEMU {board.machine.machine.split(',')[0]}" if board.machine else "built and checked"
-        reserved = format_size(board.memory.crashkernel)
-        print(f"{name:20} {board.arch.name:6} crashkernel={reserved:5} {tested:28} {board.description}")
-    if faults:
-        raise UserError(*faults)
-    return Exit.CLEAN
-
-
-def _explain(args: argparse.Namespace) -> Exit:
-    given = dict(text.partition("=")[::2] for text in args.variables)
-    refuse_unknown(given)
-    settings = read_settings(lambda name: given.get(name, os.environ.get(name)), Path.cwd())
-    if choice := args.board or ",".join(settings.boards):
-        return _explain_board(args, settings, choice)
-    if args.arch is None:
-        raise user_error("explain wants a board or an architecture", hint="add BOARD=x, or --arch arm")
-    src = args.kernel_src or settings.kernel_src
-    tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
-    prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
-    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], prefix), settings.cache / "kconfig")
-    # A defconfig's name has no slash; a file in this folder gets one.
-    config = args.config or "defconfig"
-    resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])
-    sys.stdout.write(explain(kconfig, args.symbol))
-    return Exit.CLEAN
-
-
-def _explain_board(args: argparse.Namespace, settings: Settings, choice: str) -> Exit:
-    if args.config or args.arch:
-        raise user_error(
-            "--config and --arch have no meaning together with a board",
-            why="the board file says both: what is explained is the config of its capture kernel",
-            hint="leave them out, or leave out the board",
-        )
-    board = load_board(find_board(choice, find_boards(settings.board_path), settings.base))
-    given = {"kernel_src": args.kernel_src, "cross_compile": args.cross_compile}
-    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-    sys.stdout.write(steps.explain_for_board(settings, board, args.symbol))
-    return Exit.CLEAN
-
-
 def _report(args: argparse.Namespace) -> Exit:
     dump = open_dump(args.vmcore, args.vmlinux)
+    if args.json:
+        print(json.dumps(asdict(dump.crash()) | ({"dmesg": dump.dmesg} if args.dmesg else {}), indent=1))
+        return Exit.CLEAN
     print("\n".join(crash_lines(dump.crash())))
     if args.dmesg:
         print(f"\n{dump.dmesg}")

@@ -32,8 +32,10 @@ class Memory:
     """The board's RAM and what is set aside for the capture kernel."""
 
     ram: tuple[Bank, ...]
-    crashkernel: int
-    """Bytes reserved by ``crashkernel=``."""
+    crashkernel: int | None
+    """Bytes to reserve by ``crashkernel=``; None for as many as the image set turns out to need."""
+    crash_base: int | None = None
+    """Where they lie, or None to leave that to the kernel, and to us where the kernel finds no place."""
 
     @property
     def total(self) -> int:
@@ -51,6 +53,8 @@ class Production:
     """Names of shipped fragments, or paths of own ones."""
     build: bool
     """Whether kdumpbuild builds it too. Only for boards whose crash test runs it."""
+    cmdline: str = ""
+    """Arguments that it needs so that its crash can be captured, besides ``crashkernel=``."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Machine:
     machine: str
     """Value of ``-M``."""
     cpu: str
-    """Value of ``-cpu``."""
+    """Value of ``-cpu``; empty for the one that the machine always has."""
     smp: int
     """Value of ``-smp``."""
     disk: tuple[str, ...]
@@ -129,6 +133,16 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
+    drive: str = ""
+    """The place that the machine has for the drive, as ``-drive`` names it, in place of ``disk``: ``if=sd,index=0``."""
+    ram: int = 0
+    """Bytes, value of ``-m``, where that is not all of the board's RAM; 0 for all."""
+    serial: int = 0
+    """Which of the machine's serial ports is the console."""
+    qemu: tuple[int, ...] = (7, 2)
+    """The oldest QEMU that has the machine."""
+    watchdog: tuple[int, ...] = ()
+    """The oldest QEMU in which the machine's watchdog resets it; empty where none does."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +164,8 @@ class Board:
     path: Path
     description: str
     arch: Arch
+    soc: str
+    """What the board is built around, for people; may be empty."""
     dtb: str
     """The board's device tree: its name in the kernel's build, or a path that starts with ``/``, ``./`` or ``../``.
 

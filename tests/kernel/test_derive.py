@@ -81,7 +81,7 @@ BOARDS = (
 def board_of(known: Known) -> Board:
     """Return a board record with nothing but what deriving looks at."""
     return Board(
-        name="board", path=Path("board.toml"), description="", arch=ARCHES[known.arch], dtb=known.dtb,
+        name="board", path=Path("board.toml"), description="", soc="", arch=ARCHES[known.arch], dtb=known.dtb,
         memory=Memory((), 0), production=Production("defconfig", (), build=False),
         capture=Capture("own", (), known.console, ""), dump=Dump("/dev/mmcblk0p1", "ext4", "kdump", 31, 300, 20),
         drivers=Drivers(known.storage, "", (), (), (), ()),

@@ -29,7 +29,7 @@ def toy_board(
     path: Path = Path("/boards/toy.toml"), arch: str = "arm",
 ) -> Board:  # fmt: skip
     return Board(
-        name="toy", path=path, description="", arch=ARCHES[arch], dtb=dtb, memory=Memory((), 0),
+        name="toy", path=path, description="", soc="", arch=ARCHES[arch], dtb=dtb, memory=Memory((), 0),
         production=Production("allnoconfig", (), build=True), capture=Capture("own", (), "ttyAMA0", ""),
         dump=Dump("/dev/mmcblk0p1", "ext4", "kdump", 31, 300, 20),
         drivers=Drivers(storage, console, watchdogs, nodes, without, answers),
