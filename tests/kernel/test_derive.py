@@ -59,7 +59,7 @@ BOARDS = (
     Known("imx7d-sdb.dtb", "arm", "mmc0", "ttymxc0",
           "SOC_IMX7D SERIAL_IMX_CONSOLE MMC_SDHCI_ESDHC_IMX IMX2_WDT PINCTRL_IMX7D GPIO_MXC IMX_GPCV2"),
     Known("aspeed-ast2600-evb.dtb", "arm", "&emmc", "ttyS4",
-          "MACH_ASPEED_G6 SERIAL_8250_CONSOLE SERIAL_OF_PLATFORM MMC_SDHCI_OF_ASPEED ASPEED_WATCHDOG MFD_SYSCON"),
+          "MACH_ASPEED_G6 SERIAL_8250_CONSOLE SERIAL_8250_DW MMC_SDHCI_OF_ASPEED ASPEED_WATCHDOG MFD_SYSCON"),
     Known("sun8i-h3-orangepi-pc.dtb", "arm", "&mmc0", "ttyS0",
           "MACH_SUN8I SUN8I_H3_CCU PINCTRL_SUN8I_H3 MMC_SUNXI SERIAL_8250_CONSOLE SERIAL_8250_DW SUNXI_WATCHDOG"),
     Known("vexpress-v2p-ca9.dtb", "arm", "mmci@5000", "ttyAMA0",
