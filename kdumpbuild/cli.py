@@ -6,24 +6,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_board, cli_check
+from kdumpbuild import __version__, cli_board, cli_check, cli_ci, cli_explain
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
-from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.build import source, toolchain
 from kdumpbuild.errors import Exit, UserError
-from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.explain import explain
-from kdumpbuild.kconfig.resolve import resolve
-from kdumpbuild.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     boards = commands.add_parser("boards", help=cli_board.HELP_BOARDS)
+    boards.add_argument("--json", action="store_true", help="for programs: a list of objects")
     boards.set_defaults(run=cli_board.run_boards)
 
     cli_board.add_arguments(commands.add_parser("board", help=cli_board.HELP_BOARD))
@@ -64,13 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     cli_check.add_arguments(check)
     check.set_defaults(run=cli_check.run)
 
-    why = commands.add_parser("explain", help="why a kernel option is on or off, and what would turn it on")
-    why.add_argument("symbol", help="CONFIG_X, or X")
-    why.add_argument("--arch", choices=sorted(ARCHES), required=True)
-    why.add_argument("--config", type=Path, help="a .config, or the name of a defconfig; default: defconfig")
-    why.add_argument("--kernel-src", type=Path, help="a kernel source tree or tarball; default: as for a build")
-    why.add_argument("--cross-compile", help="prefix of the cross compiler; default: Debian's")
-    why.set_defaults(run=_explain)
+    jobs = commands.add_parser("ci", help=cli_ci.HELP)
+    cli_ci.add_arguments(jobs)
+    jobs.set_defaults(run=cli_ci.run)
+
+    why = commands.add_parser("explain", help=cli_explain.HELP)
+    cli_explain.add_arguments(why)
+    why.set_defaults(run=cli_explain.run)
 
     for name, function, about in (
         ("report", _report, "say what a dump holds: the cause, the crashed task, its stack"),
@@ -82,26 +80,17 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=function)
         if function is _report:
             command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
+            command.add_argument("--json", action="store_true", help="for programs: one object")
 
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
 
 
-def _explain(args: argparse.Namespace) -> Exit:
-    settings = read_settings(os.environ.get, Path.cwd())
-    src = args.kernel_src or settings.kernel_src
-    tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
-    prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
-    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], prefix), settings.cache / "kconfig")
-    # A defconfig's name has no slash; a file in this folder gets one.
-    config = args.config or "defconfig"
-    resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])
-    sys.stdout.write(explain(kconfig, args.symbol))
-    return Exit.CLEAN
-
-
 def _report(args: argparse.Namespace) -> Exit:
     dump = open_dump(args.vmcore, args.vmlinux)
+    if args.json:
+        print(json.dumps(asdict(dump.crash()) | ({"dmesg": dump.dmesg} if args.dmesg else {}), indent=1))
+        return Exit.CLEAN
     print("\n".join(crash_lines(dump.crash())))
     if args.dmesg:
         print(f"\n{dump.dmesg}")

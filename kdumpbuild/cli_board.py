@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 done but questions are left (or a listed file has faults),
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -136,7 +137,7 @@ def _tell(made: Draft, written: list[Path]) -> None:
 
 def run_boards(args: argparse.Namespace) -> Exit:
     """List all boards. A file with faults is listed as such, and what is wrong is told behind the list."""
-    del args
+    found: list[dict[str, object]] = []
     rows: list[tuple[str, ...]] = [("board", "arch", "SoC", "crashkernel", "tested", "")]
     faults: list[Fault] = []
     for name, path in sorted(find_boards(_board_path()).items()):
@@ -151,10 +152,17 @@ def run_boards(args: argparse.Namespace) -> Exit:
         asked = board.memory.crashkernel
         reserved = "computed" if asked is None else format_size(asked)
         rows.append((name, board.arch.name, board.soc or "-", reserved, _tested(board), board.description))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[5]]).rstrip())
+        found.append({
+            "name": name, "arch": board.arch.name, "soc": board.soc, "crashkernel": asked, "tested": _tested(board),
+            "crashtest": board.machine is not None, "description": board.description, "file": str(path),
+        })  # fmt: skip
+    if args.json:
+        print(json.dumps(found, indent=1))
+    else:
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        for row in rows:
+            cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+            print("  ".join([*cells, row[5]]).rstrip())
     if faults:
         print(file=sys.stderr)
         for fault in faults:

@@ -22,11 +22,12 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, too_old
+from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, to_junit, too_old
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
+from kdumpbuild.derive.off import turned_on
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.fragment import parse_fragment, read_fragment
@@ -40,20 +41,34 @@ if TYPE_CHECKING:
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.reservation import Reservation
+    from kdumpbuild.derive.forboard import BoardDrivers
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
     from kdumpbuild.settings import Settings
 
 
-ROLES = ("production", "capture")
-
-
-def roles(board: Board) -> tuple[str, ...]:
+def roles(board: Board, settings: Settings) -> tuple[str, ...]:
     """Return the kernels that are built for a board."""
     own = board.capture.kernel == "own"
-    production = board.production.build or not own
+    production = settings.kernel_build is None and (board.production.build or not own)
     return (*(["production"] if production else []), *(["capture"] if own else []))
+
+
+def check_product(settings: Settings, board: Board) -> None:
+    """Raise UserError for every file that KERNEL_BUILD lacks of a built kernel."""
+    build = settings.kernel_build
+    if build is None:
+        return
+    wanted = (".config", "include/config/kernel.release", "vmlinux", f"arch/{board.arch.name}/boot/{board.arch.image}")
+    missing = [
+        Fault(f"has no {name}", where=f"KERNEL_BUILD={build}", why=f"needed for the board {board.name}",
+              hint="give the folder that make was called with as O=, or the tree when it was built in place")
+        for name in wanted
+        if not (build / name).is_file()
+    ]  # fmt: skip
+    if missing:
+        raise UserError(*missing)
 
 
 def fragments(board: Board) -> dict[str, list[Path]]:
@@ -100,7 +115,7 @@ def config_facts(settings: Settings, board: Board) -> object:
     return [
         __version__,
         source.fingerprint(found),
-        toolchain.find(board.arch, settings.cross_compile).fingerprint(),
+        toolchain.find(board.arch, settings).fingerprint(),
         board.production,
         board.capture,
         board.dump.filesystem,
@@ -108,6 +123,7 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.dtb,
         board.drivers,
         settings.kernel_config,
+        settings.kernel_build,
     ]
 
 
@@ -116,33 +132,26 @@ def config_files(layout: Layout) -> list[Path]:
     board = layout.board
     made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
     made += [layout.dtb] if board.dtb else []
-    return made + ([layout.derived("capture")] if board.drivers else [])
+    return made + ([layout.derived("capture"), layout.overlay, layout.overlay_blob] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
     """Resolve both configs, verify every requested line, emit."""
     board = layout.board
     tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
-    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
+    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
-    if board.dtb:
-        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
-    if board.drivers is not None:
-        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
-        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
-        for role, start in bases.items():
-            text = derived.fragment_text(kconfig, start, wanted[role])
-            files.write_text(layout.derived(role), text)
-            wanted[role].append(parse_fragment(text, layout.derived(role)))
-        for line in derived.told():
-            _say(f"{board.name}: {line}")
+    derived = add_derived(settings, layout, kconfig, wanted, base)
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
+    capture_on: set[str] = set()
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
+        if settings.kernel_build is not None:
+            check_complete(settings.kernel_build, texts[layout.fragment])
         texts[layout.config("production")] = production.config_text
         waived += production.waived
     except UserError as error:
@@ -152,6 +161,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
         capture.check()
         texts[layout.config("capture")] = capture.config_text
         waived += capture.waived
+        capture_on = {symbol for symbol, value in capture.values.items() if value == "y"}
         places = {line.symbol: line.where for line in capture.requested}
     except UserError as error:
         faults += error.faults
@@ -160,8 +170,34 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     for path, text in texts.items():
         files.write_text(path, text)
     told = [f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}" for w in waived]
+    if derived is not None:
+        for line in (*derived.told(), *turned_on(derived.off, capture_on, derived.symbols())):
+            _say(f"{board.name}: {line}")
     report = {"kernel": tree.release, "waived": told, "places": places}
     files.write_text(layout.report, json.dumps(report, indent=1) + "\n")
+
+
+def add_derived(
+    settings: Settings, layout: Layout, kconfig: KernelKconfig, wanted: dict[str, list[Fragment]], base: str = ""
+) -> BoardDrivers | None:
+    """Bring the board's device tree, derive the drivers from it, and add them to the fragments of each kernel.
+
+    Nothing is derived for a board without the table ``[drivers]``. ``base`` is what the production config starts from.
+    """
+    board = layout.board
+    if board.dtb:
+        blobs.bring(kconfig.tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is None:
+        return None
+    derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+    bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build and base else {})
+    for role, start in bases.items():
+        text = derived.fragment_text(kconfig, start, wanted[role])
+        files.write_text(layout.derived(role), text)
+        wanted[role].append(parse_fragment(text, layout.derived(role)))
+    files.write_text(layout.overlay, derived.overlay())
+    blobs.compile_overlay(layout.overlay, layout.overlay_blob, layout.dtb)
+    return derived
 
 
 def _production(
@@ -177,11 +213,24 @@ def _production(
     return smallest.resolution, smallest.text
 
 
+def check_complete(build: Path, fragment: str) -> None:
+    """Raise UserError when a finished production kernel still lacks what kdump needs of it."""
+    missing = [f"{name}={value}" for name, value in kernel.symbols(fragment).items()]
+    if missing:
+        raise user_error(
+            f"the production kernel was built without {len(missing)} options that kdump needs",
+            where=f"KERNEL_BUILD={build}",
+            why="\n".join(missing),
+            hint="merge them into its config and build it again; `doit config KERNEL_CONFIG=…` writes them as a\n"
+            "fragment, production.cfg, with the reason of each",
+        )
+
+
 def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
-    chain = toolchain.find(board.arch, settings.cross_compile)
-    return [source.fingerprint(found), chain.cross_compile, chain.check()]
+    chain = toolchain.find(board.arch, settings)
+    return [source.fingerprint(found), chain, chain.check()]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
@@ -194,7 +243,7 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
             config=layout.config(role),
             kbuild=layout.kbuild(role),
             arch=board.arch,
-            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            toolchain=toolchain.find(board.arch, settings),
             jobs=settings.jobs,
             log=layout.log(f"kernel-{role}"),
             progress=progress,
@@ -225,19 +274,18 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
 
 def set_files(layout: Layout) -> list[Path]:
     """Return the files whose absence makes a set incomplete."""
-    made, board = layout.set, layout.board
+    made = layout.set
     wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
     wanted += [made.production_fragment, made.capture_config, made.capture_vmlinux]
-    if board.production.build:
+    if layout.has_production:
         wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
     return wanted
 
 
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
-    del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb]
+    return [__version__, board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:
@@ -266,12 +314,28 @@ def assemble_set(settings: Settings, layout: Layout, reservation: Reservation | 
         layout,
         imageset.Ingredients(
             source=source.identity(source.locate(settings.kernel_src, settings.cache)),
-            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            toolchain=toolchain.find(board.arch, settings),
             userland=open_userland(settings, board.arch).packages,
             waived=tuple(waived),
         ),
         reservation,
     )
+
+
+def check_given_set(layout: Layout) -> None:
+    """Raise UserError when what IMAGE_SET names is not a set of this board."""
+    made = layout.set
+    where = f"IMAGE_SET={made.folder}"
+    if not made.manifest.is_file():
+        raise user_error(
+            "there is no image set: it has no manifest.json", where=where,
+            hint="give the folder that `doit build`, Yocto (deploy/images/…/kdump) or Buildroot (images/kdump) made",
+        )  # fmt: skip
+    board = imageset.read_manifest(made).get("board")
+    if board != layout.board.name:
+        raise user_error(
+            f"this is a set of the board {board}, not of {layout.board.name}", where=where, hint=f"BOARD={board}"
+        )
 
 
 def say_built(layout: Layout) -> None:
@@ -315,10 +379,13 @@ def crashtest(settings: Settings, layout: Layout) -> None:
         console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
         return
     failed = []
+    verdicts = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
         verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
         console.print(render_verdict(verdict))
+        verdicts.append(verdict)
+        files.write_text(layout.junit, to_junit(verdicts))
         if not verdict.passed:
             failed.append(trigger.name)
     if failed:
@@ -348,7 +415,8 @@ def check(settings: Settings, layout: Layout) -> None:
     """Check a board's image set for all that is known to break kdump. Raises UserError when there are errors."""
     board = layout.board
     # Where the capture kernel's lines were asked for, so that a finding points at the fragment and not at its result.
-    places = json.loads(layout.report.read_text(encoding="utf-8"))["places"]
+    report_file = layout.report
+    places = json.loads(report_file.read_text(encoding="utf-8"))["places"] if report_file.is_file() else {}
     facts = facts_from_set(layout.set.folder, board, production=settings.kernel_config, places=places)
     report = check_facts(facts)
     print_report(report, Console(soft_wrap=True, highlight=False), title=f"image set of {board.name}", verbose=True)
@@ -370,6 +438,7 @@ def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path
         "KDUMPBUILD_KERNELS": str(settings.cache / "source"),
         "CACHE": str(settings.cache),
         "JOBS": str(settings.jobs),
+        **({"QEMU": str(settings.qemu)} if settings.qemu else {}),
     }
     log = settings.out / "log" / f"test-{name}.log"
     console = Console(soft_wrap=True, highlight=False, markup=False)

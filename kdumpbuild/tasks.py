@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
     "task_crashtest", "task_image", "task_initramfs", "task_kernel",
-    "task_source", "task_test", "task_userland",
+    "task_predictions", "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
 
@@ -82,7 +82,8 @@ class Context:
 
     def layout(self, name: str) -> Layout:
         """Return the folders of a board's build."""
-        return Layout(self.settings.out, self.settings.cache, self.boards[name])
+        settings = self.settings
+        return Layout(settings.out, settings.cache, self.boards[name], settings.kernel_build, settings.image_set)
 
     def stand_in(self, name: str) -> Layout | None:
         """Return the folders of what stands in for a board without a machine; None for all others."""
@@ -109,6 +110,8 @@ def context() -> Context:
         known = find_boards(settings.board_path)
         chosen = [find_board(choice, known, settings.base) for choice in settings.boards]
         boards = {path.stem: load_board(path) for path in chosen}
+        for board in boards.values():
+            steps.check_product(settings, board)
         # A fault in a board that nobody chose stops nobody.
         for name, path in known.items():
             if name not in boards:
@@ -222,8 +225,7 @@ def task_kernel() -> Iterator[Task]:
     """Compile the capture kernel, and the production kernel of a board that the crash test boots."""
     ctx = context()
     for name, layout in ctx.builds():
-        board = layout.board
-        for role in steps.roles(board):
+        for role in steps.roles(layout.board, ctx.settings):
             products = [layout.kernel(role), layout.vmlinux(role)]
             yield {
                 "name": f"{name}-{role}",
@@ -232,7 +234,7 @@ def task_kernel() -> Iterator[Task]:
                 "file_dep": [str(layout.config(role))],
                 "task_dep": ["source"],
                 "targets": [str(path) for path in products],
-                "uptodate": [Unchanged(functools.partial(steps.kernel_facts, ctx.settings, board))],
+                "uptodate": [Unchanged(functools.partial(steps.kernel_facts, ctx.settings, layout.board))],
                 "clean": [(_remove, [layout.kbuild(role)])],
                 **_QUIET,
             }
@@ -280,12 +282,24 @@ def task_image() -> Iterator[Task]:
     ctx = context()
     for name, layout in ctx.builds():
         board, assemble = layout.board, act(steps.assemble_set, ctx.settings, layout)
+        if layout.given is not None:
+            yield {
+                "name": name,
+                "doc": f"look at the image set {layout.given}",
+                "actions": [act(steps.check_given_set, layout)],
+                "task_dep": [f"userland:{board.arch.name}"],
+                **_QUIET,
+            }
+            continue
         parts = [layout.initramfs, layout.fragment, *([layout.dtb] if board.dtb else [])]
+        parts += [layout.overlay, layout.overlay_blob] if board.drivers else []
+        if layout.product is not None:
+            parts += [layout.kernel("production"), layout.vmlinux("production")]
         if name.endswith(_STAND_IN):
             own = ctx.layout(board.name)
             parts.append(own.set.manifest)
             assemble = act(steps.assemble_stand_in, ctx.settings, own, layout)
-        for role in steps.roles(board):
+        for role in steps.roles(board, ctx.settings):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())
         yield {
@@ -365,7 +379,7 @@ def task_test() -> Iterator[Task]:
         (
             "boot",
             "real crashes of both virt boards",
-            [*python, "pytest", "-q", "-m", "boot"],
+            [*python, "pytest", "-q", "-m", "boot and not slow"],
             ["image:arm-virt", "image:arm64-virt"],
         ),
     ):
@@ -381,6 +395,18 @@ def task_test() -> Iterator[Task]:
         "doc": "say that all passed",
         "actions": [act(steps.say_tested, ctx.settings)],
         "task_dep": [f"test:{name}" for name in ("lint", "types", "unit", "boot")],
+        **_QUIET,
+    }
+
+
+def task_predictions() -> Task:
+    """Run the tests of rules that take a kernel of their own to prove; `test` leaves them out."""
+    ctx = context()
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow"]
+    here = Path(__file__).resolve().parent.parent
+    return {
+        "actions": [act(steps.run_tests, ctx.settings, "predictions", command, here)],
+        "task_dep": ["image:arm-virt", "image:arm64-virt"],
         **_QUIET,
     }
 
@@ -417,10 +443,14 @@ def _clean(ctx: Context) -> None:
     """Remove all that was made for BOARD, or for every board when none is given. The cache stays."""
     for name in ctx.selected or sorted(ctx.boards):
         layout = ctx.layout(name)
-        made = [layout.set.folder, layout.work, layout.crashtest, *(layout.kbuild(role) for role in steps.ROLES)]
+        # What came from elsewhere is not ours to remove.
+        made = [layout.kbuild(role) for role in steps.roles(layout.board, ctx.settings)]
+        made += [layout.work, layout.crashtest]
+        made += [layout.set.folder] if layout.given is None else []
         standing = ctx.stand_in(name)
         if standing is not None:
-            made += [standing.set.folder, standing.work, *(standing.kbuild(role) for role in steps.ROLES)]
+            made += [standing.set.folder, standing.work]
+            made += [standing.kbuild(role) for role in steps.roles(standing.board, ctx.settings)]
             made += standing.logs.glob(f"{name}-*.log")
         made += [layout.check("json"), layout.check("sarif"), *layout.logs.glob(f"{name}-*.log")]
         for path in made:

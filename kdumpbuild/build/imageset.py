@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
     from kdumpbuild.build.reservation import Reservation
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.kconfig.toolchain import Toolchain
 
 MANIFEST_FORMAT = 1
 _PACKAGES = ("doit", "jinja2", "kconfiglib")
@@ -100,14 +100,16 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
         made.capture_vmlinux: layout.vmlinux(role),
         made.production_fragment: layout.fragment,
     }
-    if board.production.build:
+    if layout.has_production:
         wanted |= {
             made.production_kernel: layout.kernel("production"),
-            made.production_config: layout.config("production"),
+            made.production_config: layout.production_config,
             made.production_vmlinux: layout.vmlinux("production"),
         }
     if board.dtb:
         wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
+    if board.drivers:
+        wanted |= {made.folder / "boot" / path.name: path for path in (layout.overlay, layout.overlay_blob)}
     for target, source in wanted.items():
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)
@@ -121,7 +123,7 @@ def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> 
     conf = scripts.load_conf(
         board,
         crashkernel=crashkernel,
-        release=kernel.release(layout.kbuild("production")) if board.production.build else "",
+        release=kernel.release(layout.kbuild("production")) if layout.has_production else "",
         image_size=image_size,
         kernel=made.kernel.name,
         initramfs=made.initramfs.name,
@@ -142,7 +144,7 @@ def _manifest(
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
     build_ids = {"capture": elf.build_id(made.capture_vmlinux)}
-    if board.production.build:
+    if layout.has_production:
         build_ids["production"] = elf.build_id(made.production_vmlinux)
     return {
         "format": MANIFEST_FORMAT,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.build.progress import Progress
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.kconfig.toolchain import Toolchain
 
 # The build's time, user, host and number are in the kernel's version text. Fixed, so that two builds agree.
 _EPOCH = "1577836800"

@@ -27,7 +27,7 @@ from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
-from kdumpbuild.crashtest.machine import Boot, has_watchdog, run_machine, too_old
+from kdumpbuild.crashtest.machine import Boot, dotted, has_watchdog, qemu_version, ram_of, run_machine, too_old
 from kdumpbuild.crashtest.protocol import FOLDER, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
@@ -237,7 +237,7 @@ def _run(
         crash=crash,
         times=times(ran.console, ran.seconds),
         reserved=first.reserved if first else 0,
-        ram=board.memory.total,
+        ram=ram_of(board),
         dmesg_size=saved.dmesg.stat().st_size if saved and saved.dmesg else None,
         vmcore_size=saved.vmcore.stat().st_size if saved and saved.vmcore else None,
         form=saved.form if saved else "",
@@ -249,6 +249,7 @@ def _run(
             **({"disk": str(work.disk)} if work.disk.exists() else {}),
         },
         command=ran.command,
+        qemu=dotted(qemu_version(board, options.qemu)),
         console_tail=tail(ran.console, failure.boot if failure else 0),
         stand_in=options.stand_in,
     )
@@ -266,7 +267,7 @@ def _prepare(
     earlier = disk.tree_digest(dumps / EARLIER)
     disk.make_disk(
         work.disk, work.content, filesystem=board.dump.filesystem,
-        size=options.disk_size or disk.disk_size(board.memory.total), place=disk.place_of(board.dump.device),
+        size=options.disk_size or disk.disk_size(ram_of(board)), place=disk.place_of(board.dump.device),
     )  # fmt: skip
     shutil.rmtree(work.content)
     install = {

@@ -17,7 +17,7 @@ from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.build import kernel
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.errors import UserError
-from kdumpbuild.kconfig.adapter import Toolchain
+from kdumpbuild.kconfig.toolchain import Toolchain
 
 TREE = Path(__file__).resolve().parents[1] / "data" / "faketree"
 ARM = Toolchain(arch="arm", cross_compile="arm-linux-gnueabihf-")
