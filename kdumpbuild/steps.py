@@ -16,6 +16,7 @@ from kdumpbuild import __version__, files, run
 from kdumpbuild.board.loader import fragment_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build.applets import check_slots, checksum_program
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.gather import facts_from_set
@@ -58,7 +59,10 @@ def fragments(board: Board) -> dict[str, list[Path]]:
     arch = board.arch.name
     names = {
         "production": ["production", f"production-{arch}", *board.production.fragments],
-        "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
+        "capture": [
+            "capture", f"capture-{arch}", *([board.dump.fragment] if board.dump.fragment else []),
+            *board.capture.fragments,
+        ],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
 
@@ -94,7 +98,7 @@ def config_facts(settings: Settings, board: Board) -> object:
         toolchain.find(board.arch, settings.cross_compile).check(),
         board.production,
         board.capture,
-        board.dump.filesystem,
+        board.dump.fragment,
         board.waivers,
         settings.kernel_config,
     ]
@@ -175,9 +179,10 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
 def initramfs_facts(settings: Settings, board: Board) -> object:
     """Return what the initramfs depends on, besides templates and the capture config."""
     target = open_userland(settings, board.arch)
-    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    binaries = initramfs.closure(target, initramfs.programs(board))
     stats = {name: path.stat() for name, path in binaries.items()}
-    return [scripts.capture_conf(board), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+    conf = scripts.capture_conf(board, checksum_program(target))
+    return [conf, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
 
 
 def build_initramfs(settings: Settings, layout: Layout) -> None:
@@ -185,9 +190,11 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
     board = layout.board
     target = open_userland(settings, board.arch)
     config = layout.config(imageset.capture_role(board)).read_text(encoding="utf-8")
-    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    if board.dump.is_ring:
+        check_slots(target, board.dump.target)
+    binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))
-    entries = initramfs.capture_entries(target, userland.CAPTURE_PROGRAMS, scripts.capture_conf(board))
+    entries = initramfs.capture_entries(target, board, scripts.capture_conf(board, checksum_program(target)))
     with files.writing(layout.initramfs):
         beside = layout.initramfs.with_suffix(".new")
         beside.write_bytes(initramfs.compress(entries))

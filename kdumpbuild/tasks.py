@@ -222,7 +222,7 @@ def task_initramfs() -> Iterator[Task]:
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
         config = layout.config(imageset.capture_role(board))
-        templates = sorted((resources.TEMPLATES / "initramfs").iterdir())
+        templates = sorted(path for path in (resources.TEMPLATES / "initramfs").rglob("*") if path.is_file())
         yield {
             "name": name,
             "doc": f"the crash initramfs of {name}",

@@ -25,8 +25,10 @@ class Arch:
     """32 or 64."""
     kexec_file_load: bool
     """Whether the kernel has kexec_file_load(2), that is ``kexec -s`` (Linux, kernel/Kconfig.kexec: arm never)."""
+    packing: str
+    """makedumpfile's option for how pages are packed when the board file leaves that to us."""
     makedumpfile: tuple[str, ...]
-    """makedumpfile's options for the form of the filtered dump, without the dump level."""
+    """Further options that makedumpfile needs on this architecture."""
     region_alignment: int
     """Alignment in bytes of an automatically placed crash region (Linux, ``CRASH_ALIGN``)."""
     command_line_size: int
@@ -43,9 +45,11 @@ ARCHES: dict[str, Arch] = {
         elf_machine="EM_ARM",
         elf_class=32,
         kexec_file_load=False,
-        # ELF: drgn cannot read arm's kdump-compressed form. No mmap of /proc/vmcore: makedumpfile's mmap of
-        # a region whose end is not aligned to a page block made the capture kernel report bad page maps.
-        makedumpfile=("-E", "--non-mmap"),
+        # ELF: drgn cannot read arm's kdump-compressed form.
+        packing="-E",
+        # makedumpfile's mmap of a region whose end is not aligned to a page block made the capture kernel report bad
+        # page maps.
+        makedumpfile=("--non-mmap",),
         region_alignment=128 << 20,
         command_line_size=1024,
     ),
@@ -58,7 +62,8 @@ ARCHES: dict[str, Arch] = {
         elf_machine="EM_AARCH64",
         elf_class=64,
         kexec_file_load=True,
-        makedumpfile=("-l",),
+        packing="-l",
+        makedumpfile=(),
         region_alignment=2 << 20,
         command_line_size=2048,
     ),

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-_FILESYSTEMS = ("ext4", "f2fs", "vfat")
+_FILESYSTEMS = ("ext4", "f2fs", "ubifs", "vfat")
+# What names the device of each kind of dump target, and how to say it.
+_DEVICES = {
+    "filesystem": (r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…"),
+    "ubifs": (r"ubi\d+[:_]\S+", "the volume as mount takes it: ubi0:NAME; attach it with ubi.mtd= in capture.cmdline"),
+    "slots": (r"(/dev/(?!mtd)|PARTLABEL=)\S+", "/dev/… of a partition, or PARTLABEL=…; for flash target = \"mtd\""),
+    "mtd": (r"(/dev/mtd\d+|mtd:\S+)", "/dev/mtd3 or mtd:NAME, not /dev/mtdblock…, which hides erase blocks"),
+}
 _MEBIBYTE = 1 << 20
 
 
@@ -172,7 +179,7 @@ class _Table:
         value = self._take(key, str, "a text", default, hint)
         if value is None:
             return ""
-        if choices and value not in choices:
+        if choices and value not in choices and value != default:
             self.fault(key, f"{value!r} is not known", f"{nearest(value, choices)} (valid: {', '.join(choices)})")
         elif not value and not choices and default is None:
             self.fault(key, "is empty", hint)
@@ -201,8 +208,12 @@ class _Table:
                 self.fault(key, f"{item!r} is not a text", "a list of texts, each in quotes")
         return tuple(item for item in value if isinstance(item, str))
 
-    def size(self, key: str, hint: str) -> int:
-        value = self._take(key, str, "a size in quotes", None, hint)
+    def has(self, key: str) -> bool:
+        """Return whether the file gives a value for the key."""
+        return key in self._data
+
+    def size(self, key: str, hint: str, *, default: str | None = None) -> int:
+        value = self._take(key, str, "a size in quotes", default, hint)
         try:
             return parse_size(value) if value is not None else 0
         except ValueError as error:
@@ -321,20 +332,42 @@ def _capture(table: _Table | None, path: Path) -> Capture:
 def _dump(table: _Table | None) -> Dump:
     if table is None:
         return Dump("", "ext4", "kdump", 31, 300, 20)
+    target = table.text("target", default="filesystem", choices=("filesystem", "slots", "mtd"))
     device = table.text("device", hint='a block device or LABEL=, UUID=, PARTLABEL=: "/dev/mmcblk0p4"')
-    if device and not re.fullmatch(r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", device):
-        table.fault("device", f"{device!r} is not a block device", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…")
+    filesystem = table.text("filesystem", default=None if target == "filesystem" else "", choices=_FILESYSTEMS)
+    pattern, hint = _DEVICES["ubifs" if filesystem == "ubifs" else target]
+    if device and not re.fullmatch(pattern, device):
+        kind = {"slots": "a raw partition", "mtd": "an MTD device"}.get(target, "a block device")
+        table.fault("device", f"{device!r} is not {'a UBI volume' if filesystem == 'ubifs' else kind}", hint)
     directory = table.text("directory", default="kdump")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", directory) or ".." in directory.split("/"):
         table.fault("directory", f"{directory!r} is not usable", 'a relative path without "..": "kdump"')
     dump = Dump(
         device=device,
-        filesystem=table.text("filesystem", choices=_FILESYSTEMS),
+        filesystem=filesystem,
         directory=directory,
         level=table.integer("level", default=31, low=0, high=31),
         deadline=table.integer("deadline", default=300, low=10, high=86400),
         device_timeout=table.integer("device_timeout", default=20, low=1, high=600),
+        target=target,
+        mount_options=table.text("mount_options", default=""),
+        # Two at least, since the newest dump is never written over.
+        slots=table.integer("slots", default=4, low=2, high=64),
+        stall=table.integer("stall", default=60, low=5, high=86400),
+        form=table.text("form", default="filtered", choices=("raw", "filtered", "dmesg")),
+        compression=table.text("compression", default="auto", choices=("auto", "lzo", "zlib", "zstd", "none")),
+        keep=table.integer("keep", default=0, low=0, high=9999),
+        min_free=table.size("min_free", 'write min_free = "64M"', default="0"),
+        loop_crashes=table.integer("loop_crashes", default=5, low=0, high=1000),
+        loop_minutes=table.integer("loop_minutes", default=10, low=1, high=1440),
+        led=table.text("led", default=""),
     )
+    if dump.is_ring:
+        for key in ("filesystem", "directory", "mount_options", "keep", "min_free"):
+            if table.has(key):
+                table.fault(key, f"has no meaning with target = {target!r}", "leave it out")
+    elif table.has("slots"):
+        table.fault("slots", "has no meaning on a file system", 'leave it out, or set target = "slots"')
     table.end()
     return dump
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The version of the board file's format that this release reads."""
 
+_PACKING = {"lzo": "-l", "zlib": "-c", "zstd": "-z", "none": "-E"}
+"""makedumpfile's option for each ``dump.compression``."""
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -72,9 +75,9 @@ class Dump:
     """Where the dump goes and what is in it."""
 
     device: str
-    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``."""
+    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``, ``mtd:NAME``."""
     filesystem: str
-    """Type of the file system on it, as mount -t takes it."""
+    """Type of the file system on it, as mount -t takes it; empty for other kinds of target."""
     directory: str
     """Folder below the file system's root in which each dump gets a folder of its own."""
     level: int
@@ -83,6 +86,38 @@ class Dump:
     """Seconds after which the capture system reboots, whatever it has saved."""
     device_timeout: int
     """Seconds to wait for the device to appear."""
+    target: str = "filesystem"
+    """``filesystem``; ``slots``: a ring of slots on a raw partition; ``mtd``: the same on NOR flash."""
+    mount_options: str = ""
+    """Further options of mount."""
+    slots: int = 4
+    """How many dumps a ring of slots holds."""
+    stall: int = 60
+    """Seconds without any progress after which the capture system reboots."""
+    form: str = "filtered"
+    """What is wanted of the memory: ``raw``, ``filtered``, or ``dmesg`` for nothing but the log."""
+    compression: str = "auto"
+    """How makedumpfile packs pages: ``lzo``, ``zlib``, ``zstd``, ``none`` for ELF, ``auto``: as the architecture has it best."""
+    keep: int = 0
+    """How many dumps stay on a file system; 0 for all."""
+    min_free: int = 0
+    """Bytes that stay free on a file system."""
+    loop_crashes: int = 5
+    """Crashes in a row after which only the log is saved, and after twice as many nothing; 0 for never."""
+    loop_minutes: int = 10
+    """Minutes of life after which a crash is not one of a row."""
+    led: str = ""
+    """Name of a LED below ``/sys/class/leds`` that blinks meanwhile."""
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether the target is a ring of slots, without a file system."""
+        return self.target in ("slots", "mtd")
+
+    @property
+    def fragment(self) -> str:
+        """Name of the fragment that brings the target into the capture kernel; empty when it needs none."""
+        return {"filesystem": f"capture-{self.filesystem}", "mtd": "capture-mtd"}.get(self.target, "")
 
 
 @dataclass(frozen=True)
@@ -141,6 +176,12 @@ class Board:
     watchdog: Watchdog | None = None
     machine: Machine | None = None
     waivers: tuple[Waiver, ...] = field(default=())
+
+    @property
+    def makedumpfile(self) -> tuple[str, ...]:
+        """Makedumpfile's options for the form of the filtered dump, without the dump level."""
+        packing = self.dump.compression
+        return ((self.arch.packing if packing == "auto" else _PACKING[packing]), *self.arch.makedumpfile)
 
     def waiver(self, name: str) -> Waiver | None:
         """Return the waiver for a symbol or rule, or None."""

@@ -147,7 +147,7 @@ def facts_from_set(
     capture = facts.capture
     if capture is not None and places:
         capture = replace(capture, places=places)
-    return replace(facts, capture=capture, makedumpfile_options=board.arch.makedumpfile)
+    return replace(facts, capture=capture, makedumpfile_options=board.makedumpfile)
 
 
 # -- the inputs, one after the other ------------------------------------------------------------------------------

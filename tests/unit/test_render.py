@@ -69,7 +69,7 @@ def test_the_shell_reads_back_what_the_board_says(name: str, file: str, tmp_path
     assert values["KDUMP_BOARD"] == name
     if file == "kdump.conf":
         assert values["KDUMP_DEVICE"] == one.dump.device
-        assert values["KDUMP_MAKEDUMPFILE_ARGS"].split() == list(one.arch.makedumpfile)
+        assert values["KDUMP_MAKEDUMPFILE_ARGS"].split() == list(one.makedumpfile)
         assert values["KDUMP_DEADLINE"] == str(one.dump.deadline)
     else:
         assert values["KDUMP_CRASHKERNEL_BYTES"] == str(one.memory.crashkernel)
