@@ -15,6 +15,7 @@ from kdumpbuild.board.model import (
     Bank,
     Board,
     Capture,
+    Collect,
     Dump,
     Machine,
     Memory,
@@ -258,6 +259,7 @@ def _read(top: _Table, path: Path) -> Board:
         production=_production(top.table("production", required=False), path),
         capture=_capture(top.table("capture", required=True), path),
         dump=_dump(top.table("dump", required=True)),
+        collect=_collect(top.table("collect", required=False)),
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
@@ -372,6 +374,21 @@ def _dump(table: _Table | None) -> Dump:
     return dump
 
 
+def _collect(table: _Table | None) -> Collect:
+    if table is None:
+        return Collect()
+    collect = Collect(
+        store=table.text("store", default=Collect.store),
+        keep=table.integer("keep", default=Collect.keep, low=0, high=9999),
+        hook=table.text("hook", default=Collect.hook),
+    )
+    for key, path in (("store", collect.store), ("hook", collect.hook)):
+        if path and not re.fullmatch(r"/[^\s'\"\\]*", path):
+            table.fault(key, f"{path!r} is not an absolute path", 'write "/var/lib/kdump"')
+    table.end()
+    return collect
+
+
 def _watchdog(table: _Table | None) -> Watchdog | None:
     if table is None:
         return None
@@ -390,10 +407,19 @@ def _machine(table: _Table | None) -> Machine | None:
         machine=table.text("machine"),
         cpu=table.text("cpu"),
         smp=table.integer("smp", default=1, low=1, high=64),
-        disk=table.texts("disk", default=None),
+        disk=table.texts("disk"),
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
+        drive=table.text("drive", default=""),
+        disk_size=table.size("disk_size", 'write disk_size = "64M"', default="0"),
+        erase_size=table.size("erase_size", 'write erase_size = "256K"', default="0"),
+        plan=table.texts("plan", default=Machine.plan),
     )
+    if bool(machine.drive) == bool(machine.disk):
+        table.fault("disk", "either disk or drive is wanted",
+                    'disk = ["-device", "…,drive=dump"], or drive = "if=sd,index=0": an SD card')  # fmt: skip
+    if machine.drive and not re.fullmatch(r"if=[a-z]+(,(index|bus|unit)=\d+)*", machine.drive):
+        table.fault("drive", f"{machine.drive!r} is no place of a drive", 'write drive = "if=sd,index=0"')
     table.end()
     return machine
 

@@ -97,7 +97,7 @@ class Dump:
     form: str = "filtered"
     """What is wanted of the memory: ``raw``, ``filtered``, or ``dmesg`` for nothing but the log."""
     compression: str = "auto"
-    """How makedumpfile packs pages: ``lzo``, ``zlib``, ``zstd``, ``none`` for ELF, ``auto``: as the architecture has it best."""
+    """How makedumpfile packs pages: ``lzo``, ``zlib``, ``zstd``, ``none`` for ELF; ``auto``: the usual one."""
     keep: int = 0
     """How many dumps stay on a file system; 0 for all."""
     min_free: int = 0
@@ -118,6 +118,18 @@ class Dump:
     def fragment(self) -> str:
         """Name of the fragment that brings the target into the capture kernel; empty when it needs none."""
         return {"filesystem": f"capture-{self.filesystem}", "mtd": "capture-mtd"}.get(self.target, "")
+
+
+@dataclass(frozen=True)
+class Collect:
+    """What is done with dumps after the reboot."""
+
+    store: str = "/var/lib/kdump"
+    """Folder in which each dump gets one of its own."""
+    keep: int = 5
+    """How many stay there; 0 for all."""
+    hook: str = ""
+    """Program that gets the folder of each new dump."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,14 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
+    drive: str = ""
+    """The place that the machine has for the drive, as ``-drive`` names it, in place of ``disk``: ``if=sd,index=0``."""
+    disk_size: int = 0
+    """Bytes of the drive where the machine takes no other; 0 for what holds the dumps."""
+    erase_size: int = 0
+    """Bytes of an erase block of the drive, where it is flash."""
+    plan: tuple[str, ...] = ("-device", "virtio-blk-device,drive=plan")
+    """QEMU's arguments that attach the drive ``id=plan``, the test's own disk beside a target without a file system."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +193,7 @@ class Board:
     production: Production
     capture: Capture
     dump: Dump
+    collect: Collect = field(default=Collect())
     watchdog: Watchdog | None = None
     machine: Machine | None = None
     waivers: tuple[Waiver, ...] = field(default=())

@@ -113,6 +113,11 @@ def load_conf(
     )
 
 
+def collect_conf(board: Board) -> str:
+    """Return ``kdump-collect.conf``."""
+    return render("target/kdump-collect.conf.j2", board=board)
+
+
 def boot_snippets(board: Board) -> dict[str, str]:
     """Return, by file name, how each boot loader is told to reserve the memory."""
     argument = f"crashkernel={format_size(board.memory.crashkernel)}"

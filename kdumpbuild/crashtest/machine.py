@@ -35,6 +35,8 @@ class Boot:
     """Further arguments of the production kernel."""
     args: tuple[str, ...] = ()
     """Further arguments for QEMU."""
+    plan: Path | None = None
+    """Raw image of the test's own disk, beside a dump target without a file system."""
 
 
 def machine_of(board: Board) -> Machine:
@@ -70,7 +72,11 @@ def command_line(board: Board, boot: Boot) -> str:
 def qemu_command(board: Board, boot: Boot) -> list[str]:
     """Return QEMU's program and arguments (7.2 and later)."""
     machine = machine_of(board)
-    drive = f"if=none,id=dump,format=raw,werror=report,rerror=report,file={_option(str(boot.disk))}"
+    place = machine.drive or "if=none"
+    # Flash takes no policy for errors.
+    policy = "" if "if=pflash" in place or "if=mtd" in place else ",werror=report,rerror=report"
+    drive = f"{place},id=dump,format=raw{policy},file={_option(str(boot.disk))}"
+    plan = ["-drive", f"if=none,id=plan,format=raw,file={_option(str(boot.plan))}", *machine.plan] if boot.plan else []
     return [
         board.arch.qemu,
         "-no-user-config",
@@ -82,6 +88,7 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
         # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait.
         "-drive", drive, *machine.disk,
+        *plan,
         *machine.args,
         *boot.args,
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.size import format_size
-from kdumpbuild.build.scripts import boot_snippets, capture_cmdline, capture_conf, load_conf
+from kdumpbuild.build.scripts import boot_snippets, capture_cmdline, capture_conf, collect_conf, load_conf
 from kdumpbuild.errors import UserError
 from kdumpbuild.render import render
 
@@ -40,7 +40,7 @@ def rendered(name: str) -> dict[str, str]:
         one, release="6.12.117", image_size=None if one.arch.kexec_file_load else 0x7A4000, kernel=one.arch.image,
         initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
-    return {"kdump.conf": capture_conf(one), "kdump-load.conf": conf, **boot_snippets(one)}
+    return {"kdump.conf": capture_conf(one), "kdump-collect.conf": collect_conf(one), "kdump-load.conf": conf, **boot_snippets(one)}
 
 
 @pytest.mark.parametrize("name", BOARDS)

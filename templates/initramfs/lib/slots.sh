@@ -50,8 +50,39 @@ look_at_slot() {
 	state=memory
 }
 
-# geometry UNITS ERASE_UNITS: from the size of the device, and of its erase blocks (1 for disks).
-geometry() {
-	slot_units=$(($1 / KDUMP_SLOTS / $2 * $2))
-	head_units=$2
+# measure: sets slot_units and head_units, in units of 64 KiB, and erase, the bytes of an erase block of flash.
+measure() {
+	erase=65536
+	case $KDUMP_TARGET in
+	mtd) measure_flash || return ;;
+	*)
+		sectors=0
+		read -r sectors <"/sys/class/block/${device##*/}/size"
+		total=$((${sectors:-0} / 128))
+		;;
+	esac
+	head_units=$((erase / 65536))
+	[ "$head_units" -gt 0 ] || head_units=1
+	slot_units=$((total / KDUMP_SLOTS / head_units * head_units))
+}
+
+measure_flash() {
+	kind=
+	size=0
+	info=/sys/class/mtd/${device##*/}
+	read -r kind <"$info/type"
+	read -r size <"$info/size"
+	read -r erase <"$info/erasesize"
+	case $kind in
+	nor | dataflash | ram) ;;
+	*)
+		fail "$device is ${kind:-no flash} and not NOR: use a UBIFS volume there, which knows of bad blocks"
+		return 1
+		;;
+	esac
+	if [ $((erase % 65536)) -ne 0 ] && [ $((65536 % erase)) -ne 0 ]; then
+		fail "$device has erase blocks of $erase bytes, which do not go together with units of 64 KiB"
+		return 1
+	fi
+	total=$((size / 65536))
 }

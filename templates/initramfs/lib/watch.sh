@@ -16,6 +16,20 @@ start_guard() {
 	[ ! -c "$KDUMP_WATCHDOG" ] || say "watchdog $KDUMP_WATCHDOG"
 }
 
+# hold: kdump.hold=SECONDS on the command line keeps the capture waiting, to prove that the kernel itself feeds a
+# watchdog that it found running.
+hold() {
+	read -r line </proc/cmdline
+	for argument in $line; do
+		case $argument in
+		kdump.hold=*)
+			say "held for ${argument#*=} s"
+			limited 3600 sleep "${argument#*=}"
+			;;
+		esac
+	done
+}
+
 # protect PID: from the kernel's search for memory. The tools, which it is to find, are set free by limited().
 protect() {
 	[ ! -w "/proc/$1/oom_score_adj" ] || echo -1000 >"/proc/$1/oom_score_adj"

@@ -5,30 +5,6 @@
 # shellcheck source=templates/initramfs/target/slots.sh
 . "$LIB/slots-target.sh"
 
-measure() {
-	info=/sys/class/mtd/${device##*/}
-	kind=
-	size=0
-	erase=0
-	read -r kind <"$info/type"
-	read -r size <"$info/size"
-	read -r erase <"$info/erasesize"
-	case $kind in
-	nor | dataflash | ram) ;;
-	*)
-		fail "$device is ${kind:-no flash} and not NOR: use a UBIFS volume there, which knows of bad blocks"
-		return 1
-		;;
-	esac
-	if [ $((erase % 65536)) -ne 0 ] && [ $((65536 % erase)) -ne 0 ]; then
-		fail "$device has erase blocks of $erase bytes, which do not go together with units of 64 KiB"
-		return 1
-	fi
-	block=$((erase / 65536))
-	[ "$block" -gt 0 ] || block=1
-	geometry $(($(kib_of "$size") / 64)) "$block"
-}
-
 prepare_slot() {
 	erase_units $((slot * slot_units)) "$head_units"
 }

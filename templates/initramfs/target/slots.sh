@@ -32,13 +32,6 @@ begin_slot() {
 	note_stage
 }
 
-# measure (medium): sets slot_units and head_units.
-measure() {
-	sectors=0
-	read -r sectors <"/sys/class/block/${device##*/}/size"
-	geometry $((${sectors:-0} / 128)) 1
-}
-
 # An empty slot, else a torn one, else the oldest. Never the newest with memory in it.
 choose_slot() {
 	slot=
@@ -57,9 +50,14 @@ choose_slot() {
 			newest_number=$sequence
 		fi
 		[ "$sequence" -le "$number" ] || number=$sequence
-		if [ "$state" != empty ] && [ "$state" != torn ] && [ "$sequence" -gt "$counted" ]; then
-			counted=$sequence
-			read_record "$at" $DMESG && crashes=$(field crashes)
+		# The log's record stays when production has collected the dump, and with it the count.
+		if read_record "$at" $DMESG; then
+			found=$(field sequence)
+			[ "$found" -le "$number" ] || number=$found
+			if [ "$found" -gt "$counted" ]; then
+				counted=$found
+				crashes=$(field crashes)
+			fi
 		fi
 		at=$((at + 1))
 	done
