@@ -215,7 +215,8 @@ def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, scripts.boot_snippets(board), scripts.collect_conf(board)]
+    rendered = [scripts.boot_snippets(board), scripts.collect_conf(board)]
+    return [__version__, board.memory, board.capture, board.dtb, *rendered]
 
 
 def assemble_set(settings: Settings, layout: Layout) -> None:

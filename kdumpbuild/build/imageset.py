@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 MANIFEST_FORMAT = 1
 _PACKAGES = ("doit", "jinja2", "kconfiglib")
 _SCRIPTS = (
-    "kdump-load", "kdump.service", "S10kdump", "kdump-collect", "kdump-collect.service", "S11kdump-collect", "kdump-ctl",
+    "kdump-load", "kdump.service", "S10kdump",
+    "kdump-collect", "kdump-collect.service", "S11kdump-collect",
+    "kdump-ctl",
 )  # fmt: skip
 _SHARED = {"kdump-device.sh": "device.sh", "kdump-slots.sh": "slots.sh"}
 """Parts of the capture system that the production side sources as well, by their names in the set."""

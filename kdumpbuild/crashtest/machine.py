@@ -12,6 +12,7 @@ from kdumpbuild.errors import user_error
 from kdumpbuild.files import writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from kdumpbuild.board.model import Board, Machine
@@ -86,9 +87,10 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
         "-kernel", str(boot.kernel), "-initrd", str(boot.initramfs), "-append", command_line(board, boot),
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
+        # The plan comes first: Linux finds virtio disks of the virt machines from the last to the first.
+        *plan,
         # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait.
         "-drive", drive, *machine.disk,
-        *plan,
         *machine.args,
         *boot.args,
     ]  # fmt: skip
@@ -105,15 +107,29 @@ class Run:
     in_time: bool
 
 
-def run_machine(board: Board, boot: Boot, *, log: Path, deadline: float) -> Run:
+def run_machine(
+    board: Board, boot: Boot, *, log: Path, deadline: float, watch: Callable[[Console], float | None] | None = None
+) -> Run:
     """Run the machine until it powers off, has no more to say, or ``deadline`` seconds are over.
+
+    ``watch`` gets the console after each line, and may return the seconds that are left, once.
 
     Raises UserError when QEMU is missing, or refuses its arguments before any kernel runs.
     """
     command = qemu_command(board, boot)
     console = Console()
+    told: list[float] = []
+
+    def on_line(at: float, text: str) -> float | None:
+        left = console(at, text)
+        if watch is None or told:
+            return None if told else left
+        asked = watch(console)
+        told.extend([] if asked is None else [asked])
+        return left if asked is None else asked
+
     with writing(log):
-        ended = run.watch(command, what="run the crash test", log=log, deadline=deadline, on_line=console)
+        ended = run.watch(command, what="run the crash test", log=log, deadline=deadline, on_line=on_line)
     if ended.in_time and ended.status > 0 and not console.boots:
         said = log.read_text(encoding="utf-8", errors="replace")
         raise user_error(

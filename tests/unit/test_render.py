@@ -40,7 +40,8 @@ def rendered(name: str) -> dict[str, str]:
         one, release="6.12.117", image_size=None if one.arch.kexec_file_load else 0x7A4000, kernel=one.arch.image,
         initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
-    return {"kdump.conf": capture_conf(one), "kdump-collect.conf": collect_conf(one), "kdump-load.conf": conf, **boot_snippets(one)}
+    confs = {"kdump.conf": capture_conf(one), "kdump-collect.conf": collect_conf(one), "kdump-load.conf": conf}
+    return {**confs, **boot_snippets(one)}
 
 
 @pytest.mark.parametrize("name", BOARDS)
