@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 from kdumpbuild import __version__, cli_check
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
+from kdumpbuild.analysis.ring import unpack_ring
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.loader import find_boards, load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.build import source, toolchain
-from kdumpbuild.errors import Exit, Fault, UserError
+from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.resolve import resolve
@@ -83,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         if function is _report:
             command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
 
+    ring = commands.add_parser("extract", help="make folders of the dumps in an image of a raw partition or of flash")
+    ring.add_argument("image", type=Path, help="of the partition that is [dump] device, from its first byte")
+    ring.add_argument("folder", type=Path, help="where each dump gets a folder, named after its sequence")
+    ring.set_defaults(run=_extract)
+
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
 
@@ -126,9 +132,30 @@ def _report(args: argparse.Namespace) -> Exit:
     return Exit.CLEAN
 
 
+def _extract(args: argparse.Namespace) -> Exit:
+    try:
+        slots = unpack_ring(args.image, args.folder)
+    except OSError as error:
+        raise user_error(f"cannot be read: {error.strerror}", where=str(error.filename or args.image)) from error
+    damaged = False
+    for slot in slots:
+        folder = args.folder / f"{slot.sequence:04}"
+        damaged |= folder.is_dir() and "=damaged" in (folder / "status").read_text(encoding="utf-8")
+        told = {"torn": "cut off before its log was durable", "log": "the log alone", "memory": "log and memory"}
+        print(f"slot {slot.number}  {slot.sequence:04}  {told[slot.state]}  {slot.status['reason']}".rstrip())
+    if damaged:
+        print("what is damaged was left out; the status files say what", file=sys.stderr)
+    return Exit.ERRORS if damaged else Exit.CLEAN
+
+
 def _open(args: argparse.Namespace) -> Exit:
-    open_dump(args.vmcore, args.vmlinux)  # tells what is wrong better than drgn's command would
-    os.execv(sys.executable, [sys.executable, "-m", "drgn", "-c", str(args.vmcore), "-s", str(args.vmlinux)])  # noqa: S606
+    dump = open_dump(args.vmcore, args.vmlinux)  # tells what is wrong better than drgn's command would
+    vmcore = str(args.vmcore)
+    if dump.converted is not None:
+        # A file without a name: drgn's command inherits it.
+        os.set_inheritable(dump.converted.fileno(), True)
+        vmcore = f"/proc/self/fd/{dump.converted.fileno()}"
+    os.execv(sys.executable, [sys.executable, "-m", "drgn", "-c", vmcore, "-s", str(args.vmlinux)])  # noqa: S606
 
 
 def _doit(arguments: list[str]) -> int:

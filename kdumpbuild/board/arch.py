@@ -45,8 +45,9 @@ ARCHES: dict[str, Arch] = {
         elf_machine="EM_ARM",
         elf_class=32,
         kexec_file_load=False,
-        # ELF: drgn cannot read arm's kdump-compressed form.
-        packing="-E",
+        # Against ELF a third of the size in less than half of the time. drgn cannot read this form of arm's, but
+        # kdumpbuild.analysis.kdumpfile makes ELF of it on the host.
+        packing="-l",
         # makedumpfile's mmap of a region whose end is not aligned to a page block made the capture kernel report bad
         # page maps.
         makedumpfile=("--non-mmap",),
