@@ -37,18 +37,12 @@ def main(name: str, cuts: int, seed: int) -> None:
             one = replace(board, dump=dump)
             made = variant(Layout(settings.out, settings.cache, board).set, one, userland, Path(folder) / f"set-{kind}")
             rounds = Rounds(one, made, userland, Path(folder) / kind, seed)
-            whole = rounds.run(None)
-            rounds.check()
-            assert whole.crash is not None
-            longest = [line for line in whole.lines if line.boot == 2][-1].at - whole.crash.at
-            print(f"{kind}: a capture takes {longest:.1f} s from the crash to the reboot", flush=True)
+            longest = rounds.whole()
+            print(f"{kind}: a capture takes {longest:.1f} s from its first words to the reboot", flush=True)
             for number in range(cuts // len(TARGETS)):
                 stage = rounds.cut(longest)
                 print(f"{kind} {number + 1}: power cut after {stage!r}; {rounds.complete} complete dumps", flush=True)
-            before = rounds.complete
-            rounds.run(None)
-            rounds.check()
-            assert rounds.complete > before, "a capture that was left alone is not complete"
+            rounds.whole()
             print(f"{kind}: {sum(rounds.cuts.values())} cuts: {dict(rounds.cuts)}; all as it has to be", flush=True)
 
 

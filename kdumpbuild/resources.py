@@ -13,3 +13,4 @@ _PACKAGE = Path(__file__).resolve().parent
 BOARDS = _PACKAGE / "boards"
 FRAGMENTS = _PACKAGE / "fragments"
 TEMPLATES = _PACKAGE / "templates"
+DEBIAN_PACKAGES = _PACKAGE / "debian-packages.txt"

@@ -29,6 +29,10 @@ class Arch:
     """makedumpfile's option for how pages are packed when the board file leaves that to us."""
     makedumpfile: tuple[str, ...]
     """Further options that makedumpfile needs on this architecture."""
+    bytes_per_page: int
+    """What the kernel's map of its memory takes for each page of 4 KiB."""
+    memmap_block: int
+    """The map covers multiples of this many bytes, there or not."""
     region_alignment: int
     """Alignment in bytes of an automatically placed crash region (Linux, ``CRASH_ALIGN``)."""
     command_line_size: int
@@ -51,6 +55,8 @@ ARCHES: dict[str, Arch] = {
         # makedumpfile's mmap of a region whose end is not aligned to a page block made the capture kernel report bad
         # page maps.
         makedumpfile=("--non-mmap",),
+        bytes_per_page=36,  # struct page, and the padding of a flat map; counted in three capture kernels
+        memmap_block=4 << 10,
         region_alignment=128 << 20,
         command_line_size=1024,
     ),
@@ -65,6 +71,8 @@ ARCHES: dict[str, Arch] = {
         kexec_file_load=True,
         packing="-l",
         makedumpfile=(),
+        bytes_per_page=64,  # struct page
+        memmap_block=128 << 20,  # a section (Linux, arch/arm64/include/asm/sparsemem.h, SECTION_SIZE_BITS)
         region_alignment=2 << 20,
         command_line_size=2048,
     ),

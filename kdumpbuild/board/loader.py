@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdumpbuild import resources
 from kdumpbuild.board.arch import ARCHES
@@ -16,6 +15,7 @@ from kdumpbuild.board.model import (
     Board,
     Capture,
     Collect,
+    Drivers,
     Dump,
     Machine,
     Memory,
@@ -24,11 +24,14 @@ from kdumpbuild.board.model import (
     Watchdog,
 )
 from kdumpbuild.board.size import format_size, parse_size
+from kdumpbuild.board.tables import UNANSWERED, Source, Table
 from kdumpbuild.errors import Fault, UserError, nearest, user_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+__all__ = ["UNANSWERED", "find_board", "find_boards", "fragment_path", "load_board"]
 
 _FILESYSTEMS = ("ext4", "f2fs", "ubifs", "vfat")
 # What names the device of each kind of dump target, and how to say it.
@@ -95,8 +98,8 @@ def load_board(path: Path) -> Board:
         raise user_error(
             f"not valid TOML: {error}", where=f"{path}:{line[1]}" if line else str(path), hint="see https://toml.io"
         ) from error
-    source = _Source(path, text.splitlines())
-    board = _read(_Table(source, data, ()), path)
+    source = Source(path, text.splitlines())
+    board = _read(Table(source, data, ()), path)
     if source.faults:
         raise UserError(*source.faults)
     return board
@@ -115,133 +118,7 @@ def _same_name(path: Path, other: Path) -> Fault:
     )
 
 
-@dataclass
-class _Source:
-    """The file being read: where its keys stand, and what was found wrong so far."""
-
-    path: Path
-    lines: list[str]
-    faults: list[Fault] = field(default_factory=list)
-
-    def line(self, keys: Sequence[str | int]) -> int:
-        """Return the line of a key, or of its table, as far as a look at the text tells; 1 when it does not."""
-        *tables, key = [k for k in keys if isinstance(k, str)] or [""]
-        header = re.compile(r"\s*\[\[?\s*([^\]]*?)\s*\]")
-        assignment = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
-        numbers = [k for k in keys if isinstance(k, int)]
-        skip = numbers[0] + 1 if numbers and self._is_array(tables) else 0
-        current, best = "", 1
-        for number, line in enumerate(self.lines, 1):
-            if match := header.match(line):
-                current = match[1].replace(" ", "")
-                if current in (".".join(tables), ".".join([*tables, key])):
-                    best = number
-                    skip -= line.lstrip().startswith("[[")
-            elif current == ".".join(tables) and skip == 0 and assignment.match(line):
-                return number
-        return best
-
-    def _is_array(self, tables: Sequence[str]) -> bool:
-        return any(re.match(rf"\s*\[\[\s*{re.escape('.'.join(tables))}\s*\]\]", line) for line in self.lines)
-
-
-class _Table:
-    """One table of the file. Each accessor takes a key once and notes a fault when the value is not usable."""
-
-    def __init__(self, source: _Source, data: Mapping[str, Any], keys: tuple[str | int, ...]) -> None:
-        self._source, self._data, self._keys = source, data, keys
-        self._taken: set[str] = set()
-
-    def fault(self, key: str, what: str, hint: str = "") -> None:
-        where = f"{self._source.path}:{self.line(key)}"
-        self._source.faults.append(Fault(f"{self.name(key)}: {what}", where=where, hint=hint))
-
-    def line(self, key: str) -> int:
-        return self._source.line((*self._keys, key))
-
-    def name(self, key: str) -> str:
-        return ".".join(str(k) for k in (*self._keys, key) if isinstance(k, str))
-
-    def _take(self, key: str, kind: type, kind_name: str, default: Any, hint: str = "") -> Any:
-        self._taken.add(key)
-        if key not in self._data:
-            if default is None:
-                self.fault(key, f"missing; it wants {kind_name}", hint)
-            return default
-        value = self._data[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.fault(key, f"{value!r} is not {kind_name}", hint)
-            return default
-        return value
-
-    def text(self, key: str, *, default: str | None = None, choices: Iterable[str] = (), hint: str = "") -> str:
-        choices = tuple(choices)
-        hint = hint or (f"one of: {', '.join(choices)}" if choices else "")
-        value = self._take(key, str, "a text", default, hint)
-        if value is None:
-            return ""
-        if choices and value not in choices and value != default:
-            self.fault(key, f"{value!r} is not known", f"{nearest(value, choices)} (valid: {', '.join(choices)})")
-        elif not value and not choices and default is None:
-            self.fault(key, "is empty", hint)
-        elif "\n" in value:
-            self.fault(key, "has a line break in it", hint)
-        return str(value)
-
-    def integer(self, key: str, *, default: int | None = None, low: int, high: int) -> int:
-        wanted = f"a whole number from {low} to {high}"
-        value = self._take(key, int, wanted, default)
-        if value is None:
-            return low
-        if not low <= value <= high:
-            self.fault(key, f"{value} is out of range", wanted)
-        return int(value)
-
-    def boolean(self, key: str, *, default: bool) -> bool:
-        return bool(self._take(key, bool, "true or false", default))
-
-    def texts(self, key: str, *, default: tuple[str, ...] | None = ()) -> tuple[str, ...]:
-        value = self._take(key, list, "a list of texts", default)
-        if value is None:
-            return ()
-        for item in value:
-            if not isinstance(item, str) or not item:
-                self.fault(key, f"{item!r} is not a text", "a list of texts, each in quotes")
-        return tuple(item for item in value if isinstance(item, str))
-
-    def has(self, key: str) -> bool:
-        """Return whether the file gives a value for the key."""
-        return key in self._data
-
-    def size(self, key: str, hint: str, *, default: str | None = None) -> int:
-        value = self._take(key, str, "a size in quotes", default, hint)
-        try:
-            return parse_size(value) if value is not None else 0
-        except ValueError as error:
-            self.fault(key, str(error), hint)
-            return 0
-
-    def table(self, key: str, *, required: bool) -> _Table | None:
-        value = self._take(key, dict, f"a table [{self.name(key)}]", None if required else {})
-        if key not in self._data and not required:
-            return None
-        return _Table(self._source, value or {}, (*self._keys, key)) if value is not None else None
-
-    def tables(self, key: str) -> list[_Table]:
-        value = self._take(key, list, f"a list of tables [[{self.name(key)}]]", [])
-        if not all(isinstance(item, dict) for item in value):
-            self.fault(key, "is not a list of tables", f"write [[{key}]]")
-            return []
-        return [_Table(self._source, item, (*self._keys, key, number)) for number, item in enumerate(value)]
-
-    def end(self) -> None:
-        """Note every key that nobody asked for."""
-        for key in self._data:
-            if key not in self._taken:
-                self.fault(key, "unknown key", nearest(key, self._taken))
-
-
-def _read(top: _Table, path: Path) -> Board:
+def _read(top: Table, path: Path) -> Board:
     version = top.integer("format", low=1, high=1 << 16)
     if version != FORMAT:
         top.fault("format", f"this kdumpbuild reads format {FORMAT}, not {version}", "use the release it was made for")
@@ -254,6 +131,7 @@ def _read(top: _Table, path: Path) -> Board:
         path=path,
         description=top.text("description"),
         arch=ARCHES.get(arch_name, ARCHES["arm"]),
+        soc=top.text("soc", default=""),
         dtb=top.text("dtb", default=""),
         memory=_memory(top.table("memory", required=True)),
         production=_production(top.table("production", required=False), path),
@@ -263,14 +141,39 @@ def _read(top: _Table, path: Path) -> Board:
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
+        drivers=_drivers(top.table("drivers", required=False)),
     )
+    if board.drivers is not None and not board.dtb:
+        top.fault("drivers", "there is no device tree to derive from",
+                  'write dtb = "name.dtb" (in the kernel\'s build) or dtb = "./product.dtb"')  # fmt: skip
+    if board.own_dtb is not None and not board.own_dtb.is_file():
+        top.fault("dtb", f"there is no file {board.own_dtb}", "a path is relative to the board file")
+    elif board.dtb and not board.dtb.endswith(".dtb") and board.own_dtb is None:
+        top.fault("dtb", f"{board.dtb!r} is no name in the kernel's build", "it ends with .dtb; a path begins with ./")
     top.end()
     return board
 
 
-def _memory(table: _Table | None) -> Memory:
+def _drivers(table: Table | None) -> Drivers | None:
     if table is None:
-        return Memory((), 0)
+        return None
+    node = "a node's path, an alias (mmc0) or a label (&usdhc3)"
+    answers = table.table("answers", required=False)
+    drivers = Drivers(
+        storage=table.text("storage", hint=f"the controller that the dump target hangs on: {node}"),
+        console=table.text("console", default="", hint=node),
+        watchdogs=table.text_or_texts("watchdog", hint=node),
+        nodes=table.texts("nodes"),
+        without=table.texts("without"),
+        answers=answers.symbols() if answers is not None else (),
+    )
+    table.end()
+    return drivers
+
+
+def _memory(table: Table | None) -> Memory:
+    if table is None:
+        return Memory((), None)
     banks = []
     hint = 'write ram = ["512M@0x40000000"]: size@address for each bank'
     for text in table.texts("ram", default=None):
@@ -285,18 +188,32 @@ def _memory(table: _Table | None) -> Memory:
     for low, high in itertools.pairwise(banks):
         if low.end > high.base:
             table.fault("ram", f"the banks at {low.base:#x} and {high.base:#x} overlap", hint)
-    crashkernel = table.size("crashkernel", 'write crashkernel = "24M"')
-    total = sum(bank.size for bank in banks)
-    if crashkernel and banks and not 4 * _MEBIBYTE <= crashkernel <= total // 2:
-        table.fault("crashkernel", f"{format_size(crashkernel)} cannot work with {format_size(total)} of RAM",
-                    f"at least 4M and at most half of the RAM, {format_size(total // 2)}")  # fmt: skip
-    if crashkernel % _MEBIBYTE:
-        table.fault("crashkernel", "is not a multiple of 1M", 'write crashkernel = "24M"')
+    crashkernel, crash_base = _crashkernel(table, sum(bank.size for bank in banks))
     table.end()
-    return Memory(tuple(banks), crashkernel)
+    return Memory(tuple(banks), crashkernel, crash_base)
 
 
-def _fragments(table: _Table, path: Path) -> tuple[str, ...]:
+def _crashkernel(table: Table, total: int) -> tuple[int | None, int | None]:
+    hint = 'leave it out, and it is computed; or write crashkernel = "24M", or "24M@0x48000000"'
+    text = table.text("crashkernel", default="auto", hint=hint)
+    if text in ("auto", ""):
+        return None, None
+    size_text, at, base_text = text.partition("@")
+    try:
+        size = parse_size(size_text)
+        base = parse_size(base_text) if at else None
+    except ValueError as error:
+        table.fault("crashkernel", str(error), hint)
+        return None, None
+    if total and not 4 * _MEBIBYTE <= size <= total // 2:
+        table.fault("crashkernel", f"{format_size(size)} cannot work with {format_size(total)} of RAM",
+                    f"at least 4M and at most half of the RAM, {format_size(total // 2)}")  # fmt: skip
+    if size % _MEBIBYTE or (base or 0) % _MEBIBYTE:
+        table.fault("crashkernel", "is not a multiple of 1M", hint)
+    return size, base
+
+
+def _fragments(table: Table, path: Path) -> tuple[str, ...]:
     names = table.texts("fragments")
     for name in names:
         file = fragment_path(name, path)
@@ -306,19 +223,20 @@ def _fragments(table: _Table, path: Path) -> tuple[str, ...]:
     return names
 
 
-def _production(table: _Table | None, path: Path) -> Production:
+def _production(table: Table | None, path: Path) -> Production:
     if table is None:
         return Production(base="defconfig", fragments=(), build=False)
     production = Production(
         base=table.text("base", default="defconfig"),
         fragments=_fragments(table, path),
         build=table.boolean("build", default=False),
+        cmdline=table.text("cmdline", default=""),
     )
     table.end()
     return production
 
 
-def _capture(table: _Table | None, path: Path) -> Capture:
+def _capture(table: Table | None, path: Path) -> Capture:
     if table is None:
         return Capture("own", (), "", "")
     capture = Capture(
@@ -331,7 +249,7 @@ def _capture(table: _Table | None, path: Path) -> Capture:
     return capture
 
 
-def _dump(table: _Table | None) -> Dump:
+def _dump(table: Table | None) -> Dump:
     if table is None:
         return Dump("", "ext4", "kdump", 31, 300, 20)
     target = table.text("target", default="filesystem", choices=("filesystem", "slots", "mtd"))
@@ -366,15 +284,15 @@ def _dump(table: _Table | None) -> Dump:
     )
     if dump.is_ring:
         for key in ("filesystem", "directory", "mount_options", "keep", "min_free"):
-            if table.has(key):
+            if key in table:
                 table.fault(key, f"has no meaning with target = {target!r}", "leave it out")
-    elif table.has("slots"):
+    elif "slots" in table:
         table.fault("slots", "has no meaning on a file system", 'leave it out, or set target = "slots"')
     table.end()
     return dump
 
 
-def _collect(table: _Table | None) -> Collect:
+def _collect(table: Table | None) -> Collect:
     if table is None:
         return Collect()
     collect = Collect(
@@ -389,7 +307,7 @@ def _collect(table: _Table | None) -> Collect:
     return collect
 
 
-def _watchdog(table: _Table | None) -> Watchdog | None:
+def _watchdog(table: Table | None) -> Watchdog | None:
     if table is None:
         return None
     watchdog = Watchdog(
@@ -400,12 +318,12 @@ def _watchdog(table: _Table | None) -> Watchdog | None:
     return watchdog
 
 
-def _machine(table: _Table | None) -> Machine | None:
+def _machine(table: Table | None) -> Machine | None:
     if table is None:
         return None
     machine = Machine(
         machine=table.text("machine"),
-        cpu=table.text("cpu"),
+        cpu=table.text("cpu", default=""),
         smp=table.integer("smp", default=1, low=1, high=64),
         disk=table.texts("disk"),
         args=table.texts("args"),
@@ -414,6 +332,10 @@ def _machine(table: _Table | None) -> Machine | None:
         disk_size=table.size("disk_size", 'write disk_size = "64M"', default="0"),
         erase_size=table.size("erase_size", 'write erase_size = "256K"', default="0"),
         plan=table.texts("plan", default=Machine.plan),
+        ram=table.size("ram", 'write ram = "1G"') if "ram" in table else 0,
+        serial=table.integer("serial", default=0, low=0, high=15),
+        qemu=_qemu_version(table, "qemu", "7.2"),
+        watchdog=_qemu_version(table, "watchdog", ""),
     )
     if bool(machine.drive) == bool(machine.disk):
         table.fault("disk", "either disk or drive is wanted",
@@ -424,7 +346,15 @@ def _machine(table: _Table | None) -> Machine | None:
     return machine
 
 
-def _waiver(table: _Table) -> Waiver:
+def _qemu_version(table: Table, key: str, default: str) -> tuple[int, ...]:
+    text = table.text(key, default=default)
+    if text and not re.fullmatch(r"\d+\.\d+", text):
+        table.fault(key, f"{text!r} is not a version of QEMU", f'write {key} = "10.0"')
+        return ()
+    return tuple(int(number) for number in text.split(".")) if text else ()
+
+
+def _waiver(table: Table) -> Waiver:
     waiver = Waiver(
         name=table.text("name", hint="CONFIG_X, or a rule's id"),
         reason=table.text("reason", hint="why it is right on this board; every later output shows it"),

@@ -10,9 +10,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild import __version__, files, resources
+from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.build import kernel, scripts
 from kdumpbuild.build.initramfs import MTIME
 from kdumpbuild.build.layout import SetFiles
+from kdumpbuild.build.reservation import reserve
 from kdumpbuild.formats import elf
 from kdumpbuild.formats.zimage import read_zimage
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.build.reservation import Reservation
+    from kdumpbuild.kconfig.toolchain import Toolchain
 
 MANIFEST_FORMAT = 1
 _PACKAGES = ("doit", "jinja2", "kconfiglib")
@@ -52,14 +55,18 @@ def capture_role(board: Board) -> str:
     return "capture" if board.capture.kernel == "own" else "production"
 
 
-def assemble(layout: Layout, ingredients: Ingredients) -> None:
-    """Put the set together beside its place and rename it there."""
+def assemble(layout: Layout, ingredients: Ingredients, reservation: Reservation | None = None) -> None:
+    """Put the set together beside its place and rename it there.
+
+    ``reservation``: what is to be reserved for it, instead of what the board file or the set's own sizes say.
+    """
     board = layout.board
     with files.new_directory(layout.set.folder) as folder:
         made = SetFiles(folder, board.arch.image)
         _copy_files(layout, made)
-        _write_scripts(layout, made)
-        manifest = _manifest(layout, made, ingredients)
+        reservation = reservation or _reserve(layout, made)
+        _write_scripts(layout, made, reservation.crash)
+        manifest = _manifest(layout, made, ingredients, reservation)
         files.write_text(made.manifest, json.dumps(manifest, indent=1) + "\n")
         sums = {name: facts["sha256"] for name, facts in manifest["files"].items()}
         sums[made.manifest.name] = files.sha256(made.manifest)
@@ -73,6 +80,23 @@ def read_manifest(made: SetFiles) -> dict[str, Any]:
     return dict(json.loads(made.manifest.read_text(encoding="utf-8")))
 
 
+def reserved(made: SetFiles) -> CrashKernel:
+    """Return what has to be reserved for a set, as its manifest says."""
+    asked = read_manifest(made)["crashkernel"]
+    return CrashKernel(asked["bytes"], asked.get("base"))
+
+
+def _reserve(layout: Layout, made: SetFiles) -> Reservation:
+    board = layout.board
+    return reserve(
+        board,
+        kernel=made.kernel,
+        initramfs=made.initramfs,
+        production=layout.config("production"),
+        dtb=layout.dtb if board.dtb else None,
+    )
+
+
 def _copy_files(layout: Layout, made: SetFiles) -> None:
     board, role = layout.board, capture_role(layout.board)
     wanted = {
@@ -82,27 +106,28 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
         made.capture_vmlinux: layout.vmlinux(role),
         made.production_fragment: layout.fragment,
     }
-    if board.production.build:
+    if layout.has_production:
         wanted |= {
             made.production_kernel: layout.kernel("production"),
-            made.production_config: layout.config("production"),
+            made.production_config: layout.production_config,
             made.production_vmlinux: layout.vmlinux("production"),
         }
     if board.dtb:
-        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb(role)
+        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
     for target, source in wanted.items():
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)
         target.chmod(0o644)
 
 
-def _write_scripts(layout: Layout, made: SetFiles) -> None:
+def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> None:
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config(role).read_text(encoding="utf-8"))
     image_size = read_zimage(made.kernel).image_size_for_kexec() if board.arch.image == "zImage" else None
     conf = scripts.load_conf(
         board,
-        release=kernel.release(layout.kbuild("production")) if board.production.build else "",
+        crashkernel=crashkernel,
+        release=kernel.release(layout.kbuild("production")) if layout.has_production else "",
         image_size=image_size,
         kernel=made.kernel.name,
         initramfs=made.initramfs.name,
@@ -116,15 +141,17 @@ def _write_scripts(layout: Layout, made: SetFiles) -> None:
     for name, part in _SHARED.items():
         files.write_text(made.folder / name, (resources.TEMPLATES / "initramfs/lib" / part).read_text(encoding="utf-8"))
     files.write_text(made.folder / "kdump-collect.conf", scripts.collect_conf(board))
-    for name, text in scripts.boot_snippets(board).items():
+    for name, text in scripts.boot_snippets(crashkernel).items():
         files.write_text(made.folder / "boot" / name, text)
 
 
-def _manifest(layout: Layout, made: SetFiles, ingredients: Ingredients) -> dict[str, Any]:
+def _manifest(
+    layout: Layout, made: SetFiles, ingredients: Ingredients, reservation: Reservation
+) -> dict[str, Any]:
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
     build_ids = {"capture": elf.build_id(made.capture_vmlinux)}
-    if board.production.build:
+    if layout.has_production:
         build_ids["production"] = elf.build_id(made.production_vmlinux)
     return {
         "format": MANIFEST_FORMAT,
@@ -132,7 +159,12 @@ def _manifest(layout: Layout, made: SetFiles, ingredients: Ingredients) -> dict[
         "arch": board.arch.name,
         "kernel": {"release": kernel.release(layout.kbuild(role)), "source": dict(ingredients.source)},
         "build-ids": build_ids,
-        "crashkernel": {"bytes": board.memory.crashkernel, "from": "the board file"},
+        "crashkernel": {
+            "bytes": reservation.crash.size,
+            "base": reservation.crash.base,
+            "argument": f"crashkernel={reservation.crash.argument}",
+            "from": reservation.origin,
+        },
         "analysis": {
             "page-offset": values.get("CONFIG_PAGE_OFFSET", ""),
             "phys-offset": f"{board.memory.ram[0].base:#x}",

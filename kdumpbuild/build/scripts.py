@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpbuild.board.size import format_size
 from kdumpbuild.errors import Fault, UserError
 from kdumpbuild.render import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kdumpbuild.board.memory import CrashKernel
     from kdumpbuild.board.model import Board
 
 # kexec-tools appends " elfcorehdr=0x… mem=…K" on arm (kexec/arch/arm/crashdump-arm.c).
@@ -92,7 +92,15 @@ def capture_conf(board: Board, checksum: str = "") -> str:
 
 
 def load_conf(
-    board: Board, *, release: str, image_size: int | None, kernel: str, initramfs: str, cmdline: str, dtb: str
+    board: Board,
+    *,
+    crashkernel: CrashKernel,
+    release: str,
+    image_size: int | None,
+    kernel: str,
+    initramfs: str,
+    cmdline: str,
+    dtb: str,
 ) -> str:
     """Return ``kdump-load.conf``. ``image_size``: what arm's kexec_load has to leave free for the unpacking zImage."""
     kexec_args = []
@@ -109,7 +117,7 @@ def load_conf(
         cmdline=cmdline,
         kexec_args=" ".join(kexec_args),
         dtb=dtb,
-        crashkernel=format_size(board.memory.crashkernel),
+        crashkernel=crashkernel,
     )
 
 
@@ -118,9 +126,9 @@ def collect_conf(board: Board) -> str:
     return render("target/kdump-collect.conf.j2", board=board)
 
 
-def boot_snippets(board: Board) -> dict[str, str]:
+def boot_snippets(crashkernel: CrashKernel) -> dict[str, str]:
     """Return, by file name, how each boot loader is told to reserve the memory."""
-    argument = f"crashkernel={format_size(board.memory.crashkernel)}"
+    argument = f"crashkernel={crashkernel.argument}"
     return {
         name: render(f"boot/{name}.j2", argument=argument) for name in ("uboot.env.txt", "extlinux.append")
     }

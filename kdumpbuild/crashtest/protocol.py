@@ -68,6 +68,8 @@ class BootRecord:
     """Whether the trigger's file was missing."""
     returned: bool
     """Whether writing to the trigger's file came back without a crash."""
+    watchdog: bool = False
+    """Whether the hardware watchdog was running."""
 
 
 def read_boot_record(path: Path) -> BootRecord | None:
@@ -86,6 +88,7 @@ def read_boot_record(path: Path) -> BootRecord | None:
         loaded=pairs.get("crash_loaded") == "1",
         no_trigger=pairs.get("no_trigger") == "1",
         returned=pairs.get("returned") == "1",
+        watchdog=pairs.get("watchdog") == "1",
     )
 
 

@@ -18,20 +18,30 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files
 from kdumpbuild.analysis.ring import unpack_ring
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest import disk, report, ring
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
-from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine
+from kdumpbuild.crashtest.machine import (
+    Boot,
+    dotted,
+    has_watchdog,
+    machine_of,
+    qemu_version,
+    ram_of,
+    run_machine,
+    too_old,
+)
 from kdumpbuild.crashtest.protocol import FOLDER, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
-from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.errors import Fault, UserError, user_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,11 +50,14 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import SetFiles
     from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 _MARGIN = 240.0
 """Seconds for two boots of production and one of the capture kernel, on a slow host."""
 _PLAN_SIZE = 16 << 20
+_BEYOND = 10
+"""Seconds that a capture is held beyond the watchdog's timeout."""
 TARGET_FOLDER = "usr/lib/kdump"
 """Where the image set lies in the production system."""
 
@@ -54,7 +67,7 @@ class Options:
     """What a crash test may do otherwise than the board file says."""
 
     crashkernel: int | None = None
-    """Bytes to reserve."""
+    """Bytes to reserve; the set's own by default."""
     deadline: float | None = None
     """Seconds after which QEMU is ended."""
     cmdline: str = ""
@@ -67,6 +80,12 @@ class Options:
     """Further files for the production system, by their path in it; they win over the image set's."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
+    dtb: Path | None = None
+    """Device tree for the machine, in place of the board's."""
+    stand_in: StandIn | None = None
+    """What it proves when the machine is not the board's."""
+    qemu: Path | None = None
+    """The folder of QEMU's programs; default: ``PATH``."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +115,11 @@ class Work:
         return self.folder / "production.cpio.gz"
 
     @property
+    def load_conf(self) -> Path:
+        """The load script's configuration, where it is not the image set's own."""
+        return self.folder / "kdump-load.conf"
+
+    @property
     def content(self) -> Path:
         """What the dump target holds before the start."""
         return self.folder / "before"
@@ -120,7 +144,8 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.content, self.target):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.console, self.disk, self.plan, self.initramfs, self.result, self.report):
+        wanted = (self.console, self.disk, self.plan, self.initramfs, self.load_conf, self.result, self.report)
+        for file in wanted:
             file.unlink(missing_ok=True)
 
 
@@ -138,7 +163,7 @@ def run_crashtest(
     is incomplete, QEMU, drgn or another program is missing, there is no space, the board has no machine.
     """
     options = options or Options()
-    machine_of(board)
+    _check_machine(board, trigger, options.qemu)
     check_set(board, image_set)
     work = Work(work_folder.resolve())
     with files.writing(work.result):
@@ -147,6 +172,19 @@ def run_crashtest(
         files.write_text(work.result, json.dumps(verdict.to_json(), indent=1, default=str) + "\n")
         files.write_text(work.report, report.render(verdict))
     return verdict
+
+
+def _check_machine(board: Board, trigger: Trigger, qemu: Path | None) -> None:
+    old = too_old(board, qemu)
+    if old:
+        hint = "docs/crashtest.md says where to get one; QEMU= names its folder"
+        raise user_error(old, where=str(board.path), hint=hint)
+    if trigger.outlives_watchdog and not has_watchdog(board, qemu):
+        raise user_error(
+            f"there is no watchdog to outlive on the board {board.name}", where=str(board.path),
+            why="the product has no [watchdog], or this QEMU has none that resets the machine ([machine] watchdog)",
+            hint="use another TRIGGER",
+        )  # fmt: skip
 
 
 def check_set(board: Board, image_set: SetFiles) -> None:
@@ -169,11 +207,14 @@ def _run(
 ) -> Verdict:
     marker = f"kdb-{secrets.token_hex(5)}"
     earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
-    dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
+    region = reserved(image_set)
+    if options.crashkernel is not None:
+        region = replace(region, size=options.crashkernel)
+    dtb = options.dtb or (image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None)
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
-        crashkernel=options.crashkernel, cmdline=options.cmdline, args=options.qemu_args,
-        plan=work.plan if board.dump.is_ring else None,
+        crashkernel=region.argument if region.size else "", cmdline=options.cmdline, args=options.qemu_args,
+        qemu=options.qemu, plan=work.plan if board.dump.is_ring else None,
     )  # fmt: skip
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
@@ -187,7 +228,7 @@ def _run(
         second=read_boot_record(work.target / FOLDER / "boot-2"),
         load_log=_text(work.target / FOLDER / "load.log"),
         attempt=read_attempt(dumps_folder),
-        crashkernel=board.memory.crashkernel if options.crashkernel is None else options.crashkernel,
+        crashkernel=region.size,
         in_time=ran.in_time,
         seconds=ran.seconds,
         status=ran.status,
@@ -196,6 +237,7 @@ def _run(
     evidence = Evidence(
         witness=witness, dumps=new, earlier=(earlier, after),
         vmlinux=image_set.production_vmlinux, trigger=trigger, marker=marker,
+        watchdog=board.watchdog.timeout if board.watchdog and has_watchdog(board, options.qemu) else 0,
     )  # fmt: skip
     checks, failure, crash = judge(evidence)
     passed = failure is None and all(check.ok for check in checks)
@@ -213,7 +255,7 @@ def _run(
         crash=crash,
         times=times(ran.console, ran.seconds),
         reserved=first.reserved if first else 0,
-        ram=board.memory.total,
+        ram=ram_of(board),
         dmesg_size=saved.dmesg.stat().st_size if saved and saved.dmesg else None,
         vmcore_size=saved.vmcore.stat().st_size if saved and saved.vmcore else None,
         form=saved.form if saved else "",
@@ -225,7 +267,9 @@ def _run(
             **({"disk": str(work.disk)} if work.disk.exists() else {}),
         },
         command=ran.command,
+        qemu=dotted(qemu_version(board, options.qemu)),
         console_tail=tail(ran.console, failure.boot if failure else 0),
+        stand_in=options.stand_in,
     )
 
 
@@ -236,7 +280,7 @@ def _prepare(
     plan = work.content / FOLDER / "plan"
     plan.parent.mkdir(parents=True)
     plan.write_text(plan_text(trigger, marker), encoding="utf-8")
-    size = options.disk_size or machine_of(board).disk_size or disk.disk_size(board.memory.total)
+    size = options.disk_size or machine_of(board).disk_size or disk.disk_size(ram_of(board))
     earlier = _make_ring(board, work, marker, size) if board.dump.is_ring else _make_disk(board, work, marker, size)
     shutil.rmtree(work.content)
     install = {
@@ -245,6 +289,10 @@ def _prepare(
                      image_set.manifest, image_set.checksums)
         if path.is_file()
     }  # fmt: skip
+    if trigger.outlives_watchdog and board.watchdog:
+        hold = f'KDUMP_CMDLINE="$KDUMP_CMDLINE kdump.hold={board.watchdog.timeout + _BEYOND}"\n'
+        work.load_conf.write_text(image_set.load_conf.read_text(encoding="utf-8") + hold, encoding="utf-8")
+        install[f"{TARGET_FOLDER}/{image_set.load_conf.name}"] = work.load_conf
     conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
     write_system(work.initramfs, userland, conf, {**install, **options.install})
     return earlier
@@ -255,9 +303,8 @@ def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     dumps = work.content / board.dump.directory
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
-    key, _, value = board.dump.device.partition("=")
     disk.make_disk(
-        work.disk, work.content, filesystem=board.dump.filesystem, size=size, label=value if key == "LABEL" else ""
+        work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=disk.place_of(board.dump.device)
     )
     return earlier
 
@@ -267,14 +314,14 @@ def _make_ring(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     erase = machine_of(board).erase_size
     flash = board.dump.target == "mtd"
     ring.make_ring(work.disk, slots=board.dump.slots, size=size, erase=erase, marker=marker, flash=flash)
-    disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE, label=PLAN_LABEL)
+    disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE, place=disk.Place(label=PLAN_LABEL))
     return ring.slot_digest(work.disk, board.dump.slots, erase)
 
 
 def _read_target(board: Board, work: Work, dumps: Path) -> dict[str, str]:
     """Copy records and dumps into the work folder. Return the digests of the earlier dump."""
     if not board.dump.is_ring:
-        disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target)
+        disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
         return disk.tree_digest(dumps / EARLIER)
     disk.read_disk(work.plan, (FOLDER,), work.target)
     unpack_ring(work.disk, dumps)

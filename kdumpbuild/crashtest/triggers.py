@@ -30,6 +30,8 @@ class Trigger:
     """The line of the kernel log that tells of the crash."""
     config: str
     """The option of the production kernel that it needs."""
+    outlives_watchdog: bool = False
+    """Whether the capture is held until an unfed watchdog would have reset the machine."""
 
 
 TRIGGERS: dict[str, Trigger] = {
@@ -59,6 +61,11 @@ TRIGGERS: dict[str, Trigger] = {
             "lkdtm-bug", "BUG() by LKDTM",
             _LKDTM, "BUG", ("lkdtm_BUG",),
             re.compile(r"kernel BUG at|Internal error: Oops - BUG"), "LKDTM",
+        ),
+        Trigger(
+            "watchdog", "panic through SysRq, and a capture that takes longer than the watchdog's timeout",
+            "/proc/sysrq-trigger", "c", ("sysrq_handle_crash",),
+            re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ", outlives_watchdog=True,
         ),
     )
 }  # fmt: skip

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdumpbuild.crashtest.console import Times
     from kdumpbuild.crashtest.diagnose import Witness
     from kdumpbuild.crashtest.dumps import SavedDump
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 RESULT_FORMAT = 1
@@ -50,6 +51,8 @@ class Evidence:
     vmlinux: Path
     trigger: Trigger
     marker: str
+    watchdog: int = 0
+    """Seconds after which the machine's watchdog resets it, when nobody feeds it; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,17 @@ class Verdict:
     """Where things are: ``dump``, ``console``, ``result``, …"""
     command: tuple[str, ...]
     """QEMU's program and arguments."""
+    qemu: str
+    """QEMU's version."""
     console_tail: str
+    stand_in: StandIn | None = None
+    """What the test proves of a board that QEMU does not have; None when the machine is the board's."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what result.json holds."""
-        return {"format": RESULT_FORMAT, **asdict(self)}
+        found = asdict(self)
+        stand_in = found.pop("stand_in")
+        return {"format": RESULT_FORMAT, **found, "stand-in": stand_in}
 
 
 def judge(evidence: Evidence) -> tuple[tuple[Check, ...], Diagnosis | None, Crash | None]:
@@ -120,6 +129,12 @@ class _Court:
         )  # fmt: skip
         loaded = first.loaded and first.load_status == 0
         self.check("capture kernel loaded", loaded, f"kdump-load ended with {first.load_status}", diagnose(w))
+        if self.e.watchdog:
+            self.check(
+                "watchdog running", first.watchdog, f"{self.e.watchdog} s" if first.watchdog else "it is not",
+                Diagnosis("no-watchdog", "the production system could not start the watchdog", boot=1,
+                          hint="does the production kernel have its driver, and is [watchdog] device right?"),
+            )  # fmt: skip
 
     def dump_on_disk(self) -> None:
         dumps = self.e.dumps
@@ -139,6 +154,15 @@ class _Court:
         dmesg = self.saved.dmesg
         text = dmesg.read_text(encoding="utf-8", errors="replace") if dmesg else ""
         match = self.e.trigger.cause.search(text)
+        if self.e.trigger.outlives_watchdog:
+            # The capture kernel's uptime. It starts later than the watchdog was fed the last time.
+            seconds = self.saved.seconds
+            detail = f"dmesg committed after {seconds:.0f} s"
+            self.check(
+                "capture outlived the watchdog", seconds > self.e.watchdog, detail,
+                Diagnosis("not-held", "the capture was over before the watchdog could have reset the machine",
+                          why=detail, hint="kdump.hold= did not reach the capture system, or it is an old one"),
+            )  # fmt: skip
         missing = f"no line matches {self.e.trigger.cause.pattern!r}" if dmesg else "no dmesg was saved"
         self.check("saved dmesg tells the cause", match is not None, match[0] if match else missing)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.ring import unpack_ring
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest import disk, ring
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, write_earlier_dump
 from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 BOOT_TIME = 600.0
 """Seconds that a machine may take to come to its crash, on a busy host."""
 _STAGE = re.compile(r"kdump: (dump target|dmesg committed|dmesg|vmcore committed|vmcore|done|rebooting)")
+_BEGIN = "kdump: capture kernel"
+"""The first words of the capture system."""
 _INSTALL = "usr/lib/kdump"
 
 
@@ -74,39 +77,55 @@ class Rounds:
         write_system(self.folder / "production.cpio.gz", self.userland, conf, install)
         self.known = self._seen()
 
-    def run(self, after: float | None) -> Console:
-        """Boot and crash; cut the power so many seconds after the crash, or never. Return the console."""
+    def run(self, after: float | None, *, begin: str = _BEGIN) -> Console:
+        """Boot and crash; cut the power so many seconds after a line with ``begin``, or never. Return the console."""
         plan = self.folder / "plan.img"
         content = self.folder / "plan"
         shutil.rmtree(content, ignore_errors=True)
         (content / FOLDER).mkdir(parents=True)
         (content / FOLDER / "plan").write_text(plan_text(TRIGGERS["sysrq"], "kdb-cuts"), encoding="utf-8")
-        disk.make_disk(plan, content, filesystem="ext4", size=16 << 20, label=PLAN_LABEL)
+        disk.make_disk(plan, content, filesystem="ext4", size=16 << 20, place=disk.Place(label=PLAN_LABEL))
         boot = Boot(
             kernel=self.image_set.production_kernel, initramfs=self.folder / "production.cpio.gz",
-            disk=self.storage, plan=plan,
+            disk=self.storage, plan=plan, crashkernel=reserved(self.image_set).argument,
         )  # fmt: skip
         ran = run_machine(
             self.board, boot, log=self.folder / "console.log", deadline=BOOT_TIME,
-            watch=None if after is None else lambda console: after if console.crash else None,
+            watch=None if after is None else lambda console: after if begin in console.lines[-1].text else None,
         )
         assert ran.console.crash is not None, f"the machine did not come back: see {self.folder / 'console.log'}"
         return ran.console
 
     def cut(self, longest: float) -> str:
-        """Lose power at a random moment up to ``longest`` seconds after the crash. Return how far it had come."""
-        console = self.run(self.random.uniform(0, longest))
+        """Lose power at a random moment of a capture that takes ``longest`` seconds. Return how far it had come.
+
+        One in eight is lost between the crash and the first word of the capture system.
+        """
+        early = self.random.random() < 1 / 8
+        begin = "Kernel panic - not syncing" if early else _BEGIN
+        console = self.run(self.random.uniform(0, longest / 4 if early else longest), begin=begin)
         words = [m[1] for line in console.lines if (m := _STAGE.search(line.text))]
         stage = words[-1] if words else "before the capture system"
         self.cuts[stage] += 1
         self.check()
         return stage
 
+    def whole(self) -> float:
+        """Let one capture end. Return the seconds from its first words to its last line."""
+        console = self.run(None)
+        before = self.complete
+        self.check()
+        assert self.complete > before, "a capture that was left alone is not complete"
+        said = [line.at for line in console.lines if line.boot == 2]
+        begin = next(line.at for line in console.lines if _BEGIN in line.text)
+        return said[-1] - begin
+
     def check(self) -> None:
         """Raise AssertionError when a dump that was complete has changed, or one that is shown complete is not."""
         now = self._seen()
+        # An older one may have been rotated out, but only by a newer one that is complete.
         newest = max(self.known, default="")
-        assert newest in now, f"the newest complete dump {newest} is gone"
+        assert newest in now or max(now, default="") > newest, f"the newest complete dump {newest} is gone"
         for name, files in now.items():
             if name in self.known:
                 assert files == self.known[name], f"the dump {name} has changed"

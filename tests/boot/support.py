@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild import files, resources
 from kdumpbuild.build import initramfs, kernel, scripts
 from kdumpbuild.build.applets import checksum_program
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.formats.zimage import read_zimage
 
@@ -32,7 +33,7 @@ def variant(built: SetFiles, board: Board, userland: Userland, folder: Path) -> 
     _write(made.initramfs, initramfs.compress(initramfs.capture_entries(userland, board, conf)))
     config = kernel.symbols(made.capture_config.read_text(encoding="utf-8"))
     load = scripts.load_conf(
-        board, release="", image_size=read_zimage(made.kernel).image_size_for_kexec()
+        board, crashkernel=reserved(built), release="", image_size=read_zimage(made.kernel).image_size_for_kexec()
         if board.arch.image == "zImage" else None,
         kernel=made.kernel.name, initramfs=made.initramfs.name,
         cmdline=scripts.capture_cmdline(board, config), dtb="",

@@ -11,14 +11,14 @@ import pytest
 
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.model import Bank
-from kdumpbuild.checks.defconfigs import Row as TableRow
-from kdumpbuild.checks.defconfigs import judge, table
-from kdumpbuild.checks.engine import all_rules, check_facts
+from kdumpbuild.checks.defconfigs import judge
+from kdumpbuild.checks.engine import check_facts
 from kdumpbuild.checks.facts import Cmdline, Config, Facts
 from kdumpbuild.formats.devicetree import read_devicetree
-from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.kconfig.toolchain import Toolchain
 from kdumpbuild.kconfig.tree import KernelTree
 from kdumpbuild.run import run
 from tests.kernel.support import KERNELS, real_trees
@@ -53,6 +53,32 @@ def version(folder: Path) -> tuple[int, ...]:
 
 def found(folder: Path, arch: str, name: str, fragment: str = "") -> set[str]:
     return {rule for rule, _ in judge(values(folder, arch, name, fragment), arch, version(folder), name)}
+
+
+@trees
+@pytest.mark.parametrize(
+    ("rule", "fires", "silent"),
+    [
+        ("KD001", "sunxi", "multi_v7"),
+        ("KD002", "sunxi", "multi_v7"),
+        ("KD003", "multi_v7", "aspeed_g5"),
+        ("KD004", "multi_v7", "aspeed_g5"),
+        ("KD005", "multi_v7", "bcm2835"),
+        ("KD008", "omap1", "multi_v7"),
+        ("KD031", "multi_v7", "imx_v6_v7"),
+        ("KD032", "footbridge", "multi_v7"),
+        ("KD050", "sunxi", "bcm2835"),
+        ("KD052", "multi_v7", "aspeed_g5"),
+        ("KD056", "multi_v7", "imx_v6_v7"),
+        ("KD057", "exynos", "bcm2835"),
+        ("KD061", "dove", "multi_v7"),
+        ("KD073", "bcm2835", "multi_v7"),
+        ("KD081", "multi_v7", "bcm2835"),
+    ],
+)
+def test_defconfigs_of_every_kernel(folder: Path, rule: str, fires: str, silent: str) -> None:
+    assert rule in found(folder, "arm", f"{fires}_defconfig")
+    assert rule not in found(folder, "arm", f"{silent}_defconfig")
 
 
 @trees
@@ -157,9 +183,3 @@ def test_device_trees_of_boards(
     report = check_facts(facts)
     assert (rule in {finding.id for finding in report.findings}) is fires
     assert rule not in {skipped.id for skipped in report.not_judged}
-
-
-def test_the_table() -> None:
-    text = table([TableRow("Linux 6.12", "arm", "multi_v7_defconfig", (("KD003", "warning"), ("KD031", "warning")))])
-    assert "| Linux 6.12 | arm multi_v7_defconfig | W | W |" in text
-    assert all(name in {rule.id for rule in all_rules()} for name in ("KD003", "KD031"))

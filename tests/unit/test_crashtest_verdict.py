@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -14,7 +15,7 @@ from kdumpbuild.analysis.report import FRAMES
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.userland import Userland
-from kdumpbuild.crashtest import TRIGGERS, run_crashtest
+from kdumpbuild.crashtest import TRIGGERS, run_crashtest, to_junit
 from kdumpbuild.crashtest.console import Console, Times
 from kdumpbuild.crashtest.diagnose import Diagnosis, Witness
 from kdumpbuild.crashtest.dumps import find_dumps
@@ -107,6 +108,28 @@ def test_a_log_of_another_crash_is_not_ours(evidence: Evidence) -> None:
     assert code == "wrong-dump"
 
 
+def test_a_watchdog_that_is_expected_has_to_run(evidence: Evidence) -> None:
+    checks, code = outcome(replace(evidence, watchdog=20))
+    assert (checks["watchdog running"], code) == (False, "no-watchdog")
+    running = with_witness(evidence, first=replace(FIRST, watchdog=True))
+    checks, _ = outcome(replace(running, watchdog=20))
+    assert checks["watchdog running"] is True
+    checks, _ = outcome(running)
+    assert "watchdog running" not in checks
+
+
+@pytest.mark.parametrize(("seconds", "outlived"), [("20.01", True), ("19.99", False), ("", False), ("soon", False)])
+def test_a_held_capture_has_to_take_longer_than_the_watchdog(
+    evidence: Evidence, seconds: str, outlived: bool  # noqa: FBT001
+) -> None:
+    status = evidence.dumps[0].folder / "status"
+    status.write_text(f"{status.read_text()}dmesg_seconds={seconds}\n")
+    held = replace(evidence, trigger=TRIGGERS["watchdog"], watchdog=20, dumps=tuple(find_dumps(status.parents[1])))
+    checks, code = outcome(with_witness(held, first=replace(FIRST, watchdog=True)))
+    assert checks["capture outlived the watchdog"] is outlived
+    assert code == ("dump-unreadable" if outlived else "not-held")
+
+
 def test_two_dumps_for_one_crash_are_one_too_many(evidence: Evidence) -> None:
     checks, code = outcome(replace(evidence, dumps=evidence.dumps * 2))
     assert (checks["dump committed"], code) == (False, "wrong-dump")
@@ -139,7 +162,7 @@ def verdict() -> Verdict:
         times=Times(capture=1.0, dmesg=1.75, vmcore=4.5, back=None, total=20.0), reserved=16 << 20, ram=512 << 20,
         dmesg_size=7000, vmcore_size=19 << 20, form="filtered",
         places={"dump": "/a b/0002", "vmlinux": "/set/vmlinux", "console": "/w/console.log"},
-        command=("qemu-system-arm",), console_tail="",
+        command=("qemu-system-arm",), qemu="7.2.22", console_tail="",
     )  # fmt: skip
 
 
@@ -166,6 +189,35 @@ def test_the_report_of_a_failure_tells_why_and_what_to_do(verdict: Verdict) -> N
         assert part in text
     assert text.endswith("FAIL  arm-virt sysrq: the capture kernel ran out of memory\n")
     assert "PASS" not in text
+
+
+def test_junit_has_a_case_for_each_check_and_tells_why_once(verdict: Verdict) -> None:
+    failure = Diagnosis("no-dump", "no dump was committed", why="write error", hint="make room")
+    failed = replace(
+        verdict, passed=False, trigger="lkdtm-null", failure=failure, console_tail="| \x1b[1mlast\x00 words",
+        checks=(Check("booted", ok=True, detail="yes"), Check("dump committed", ok=False, detail="none < 1"),
+                Check("dump opens", ok=None, detail="not looked at"), Check("came back", ok=False, detail="no")),
+    )  # fmt: skip
+    suites = ET.fromstring(to_junit([verdict, failed]))  # noqa: S314  # our own
+    first, second = suites
+    assert (first.get("name"), first.get("tests"), first.get("failures")) == ("arm-virt sysrq", "1", "0")
+    assert (second.get("tests"), second.get("failures"), second.get("skipped")) == ("4", "2", "1")
+    told = [(case.get("name"), case[0].tag, case[0].text) for case in second.iter("testcase") if len(case)]
+    assert told == [
+        ("dump committed", "failure", "no dump was committed [no-dump]\nwrite error\nhint: make room"),
+        ("dump opens", "skipped", None),
+        ("came back", "failure", None),
+    ]
+    assert second.findtext("system-out") == "| [1mlast words"
+
+
+def test_junit_of_a_test_that_failed_before_its_checks_is_a_failure(verdict: Verdict) -> None:
+    failed = replace(verdict, passed=False, checks=(), failure=Diagnosis("qemu", "QEMU was lost"))
+    (suite,) = ET.fromstring(to_junit([failed]))  # noqa: S314  # our own
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    message = suite.find("testcase/failure")
+    assert message is not None
+    assert message.get("message") == "QEMU was lost"
 
 
 def test_the_result_can_be_read_by_programs(verdict: Verdict) -> None:

@@ -31,7 +31,8 @@ def test_a_wheel_holds_templates_boards_and_fragments(tmp_path: Path) -> None:
         "from kdumpbuild import resources; from kdumpbuild.board.loader import find_boards, load_board;"
         "from kdumpbuild.build import scripts;"
         "print(sorted(find_boards()), resources.TEMPLATES.is_dir());"
-        "print(scripts.boot_snippets(load_board(find_boards()['arm-virt'])))"
+        "from kdumpbuild.board.memory import CrashKernel; load_board(find_boards()['arm-virt']);"
+        "print(scripts.boot_snippets(CrashKernel(16 << 20)))"
     )
     unpacked = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(unpacked)

@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
-from kdumpbuild.board.size import format_size
+from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.build.scripts import boot_snippets, capture_cmdline, capture_conf, collect_conf, load_conf
 from kdumpbuild.errors import UserError
 from kdumpbuild.render import render
@@ -33,15 +33,21 @@ def board(name: str = "arm-virt") -> Board:
     return load_board(resources.BOARDS / f"{name}.toml")
 
 
+def crash(one: Board) -> CrashKernel:
+    """Return what is reserved for a shipped board; a size for one that leaves it to its set."""
+    return CrashKernel(one.memory.crashkernel or 16 << 20, one.memory.crash_base)
+
+
 def rendered(name: str) -> dict[str, str]:
     """Return all that is rendered for a shipped board, by file name."""
     one = board(name)
     conf = load_conf(
-        one, release="6.12.117", image_size=None if one.arch.kexec_file_load else 0x7A4000, kernel=one.arch.image,
+        one, crashkernel=crash(one), release="6.12.117", kernel=one.arch.image,
+        image_size=None if one.arch.kexec_file_load else 0x7A4000,
         initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
     confs = {"kdump.conf": capture_conf(one), "kdump-collect.conf": collect_conf(one), "kdump-load.conf": conf}
-    return {**confs, **boot_snippets(one)}
+    return {**confs, **boot_snippets(crash(one))}
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -73,7 +79,7 @@ def test_the_shell_reads_back_what_the_board_says(name: str, file: str, tmp_path
         assert values["KDUMP_MAKEDUMPFILE_ARGS"].split() == list(one.makedumpfile)
         assert values["KDUMP_DEADLINE"] == str(one.dump.deadline)
     else:
-        assert values["KDUMP_CRASHKERNEL_BYTES"] == str(one.memory.crashkernel)
+        assert values["KDUMP_CRASHKERNEL_BYTES"] == str(crash(one).size)
         assert values["KDUMP_CMDLINE"].split()[0] == f"console={one.capture.console}"
 
 
@@ -96,7 +102,8 @@ def test_a_missing_value_is_an_error() -> None:
 def test_each_template_says_what_it_needs_and_has_no_logic(name: str) -> None:
     text = (resources.TEMPLATES / name).read_text(encoding="utf-8")
     assert text.startswith("{# Values: ")
-    assert "{%" not in text
+    # Job files for CI go through a list of boards; what the target reads has no logic at all.
+    assert "{%" not in text or name.startswith("ci/")
 
 
 def test_the_capture_command_line_has_what_the_config_knows() -> None:
@@ -136,8 +143,9 @@ def test_a_line_that_is_too_long_is_refused(name: str, limit: int) -> None:
 
 
 def test_the_boot_loaders_get_the_boards_size() -> None:
-    argument = f"crashkernel={format_size(board().memory.crashkernel)}"
-    for text in boot_snippets(board()).values():
+    crash = CrashKernel(14 << 20, 0x47000000)
+    argument = "crashkernel=14M@0x47000000"
+    for text in boot_snippets(crash).values():
         assert f"{argument}\n" in text
 
 

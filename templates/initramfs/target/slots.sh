@@ -12,6 +12,10 @@ left=
 
 open_target() {
 	enter "dump target $KDUMP_DEVICE" $((KDUMP_DEVICE_TIMEOUT + 60))
+	# Named by the build, unless the configuration was made without a look at the programs that are there.
+	for tool in crc32 cksum md5sum sha256sum; do
+		[ -n "$KDUMP_SUM" ] || ! command -v "$tool" >/dev/null || KDUMP_SUM=$tool
+	done
 	wait_for_device || return
 	measure || return
 	if [ "$slot_units" -le $((2 * head_units)) ]; then
