@@ -114,6 +114,8 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
         }
     if board.dtb:
         wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
+    if board.drivers:
+        wanted |= {made.folder / "boot" / path.name: path for path in (layout.overlay, layout.overlay_blob)}
     for target, source in wanted.items():
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)
