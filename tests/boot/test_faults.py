@@ -1,15 +1,18 @@
-"""Storage that fails in the middle of a capture: what is left, and that the machine is back. docs/faults.md has the table."""
+"""Dump targets that have no room for what comes: what is left, and that the machine is back. Table: docs/faults.md."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kdumpbuild.crashtest import Options, Verdict, render
 from tests.boot.support import variant
 from tests.boot.test_crashtest import Bench, bench_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.boot
 

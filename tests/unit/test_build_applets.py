@@ -14,8 +14,8 @@ from kdumpbuild.errors import UserError
 
 BUSYBOX = Path("/bin/busybox")
 NAMES = (
-    "ash awk cat chmod cksum cp dd df echo grep kill ls md5sum mkdir mkfifo mount mv rm sed sh sleep sort sync tail tee "
-    "tr"
+    "ash awk cat chmod cksum cp dd df echo grep kill ls md5sum mkdir mkfifo mount mv rm sed sh sleep sort sync tail "
+    "tee tr"
 )
 
 
