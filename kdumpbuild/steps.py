@@ -292,10 +292,8 @@ def set_files(layout: Layout) -> list[Path]:
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     board = layout.board
-    return [
-        __version__, board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build,
-        scripts.collect_conf(board),
-    ]  # fmt: skip
+    asked = [board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build]
+    return [__version__, *asked, scripts.collect_conf(board)]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:

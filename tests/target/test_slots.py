@@ -272,3 +272,67 @@ def test_a_machine_in_a_crash_loop_saves_less_and_less(ring: Ring) -> None:
     ring.system.tool("vmcore-dmesg", "echo '[ 3600.123456] much later'\n")
     ring.run()
     assert ring.slots[-1].state == "memory"
+
+
+# Erases as mtd-utils does, on the loop device that stands for the flash.
+FLASH_ERASE = """
+[ "$1" = -q ] || exit 9
+echo "$3 $4" >>/erased.log
+busybox dd if=/blank of="$2" bs=131072 seek=$(($3 / 131072)) count="$4" conv=notrunc 2>/dev/null
+"""
+ERASE = 131072
+
+
+@pytest.fixture
+def flash(ring: Ring) -> Ring:
+    system = ring.system
+    info = system.root / "sys/class/mtd/mtd0"
+    info.mkdir(parents=True)
+    for name, value in (("name", "dumps"), ("type", "nor"), ("size", SLOTS * SLOT), ("erasesize", ERASE)):
+        (info / name).write_text(f"{value}\n")
+    (system.root / "dev/vda").rename(system.root / "dev/mtd0")
+    (system.root / "blank").write_bytes(b"\xff" * SLOT)
+    system.tool("flash_erase", FLASH_ERASE)
+    system.configure(target="mtd", device="mtd:dumps", filesystem="", slots=SLOTS, deadline=20)
+    return ring
+
+
+def erased(ring: Ring) -> list[str]:
+    log = ring.system.root / "erased.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return lines
+
+
+def test_flash_is_erased_block_by_block_before_it_is_written(flash: Ring) -> None:
+    crash(flash, "on flash")
+    (slot,) = flash.slots
+    assert slot.state == "memory"
+    assert flash.dmesg(slot) == b"[    7.000000] on flash\n"
+    assert flash.vmcore(slot).rstrip(b"\0").endswith(b"pages" * 20000)
+    # The records, the log, the memory: each begins an erase block.
+    assert erased(flash) == [f"{number * ERASE} 1" for number in range(3)]
+
+
+def test_flash_that_is_empty_is_not_erased_again(flash: Ring) -> None:
+    flash.image.write_bytes(b"\xff" * (SLOTS * SLOT))
+    crash(flash, "on empty flash")
+    assert flash.slots[0].state == "memory"
+    assert erased(flash) == []
+
+
+def test_a_dump_that_does_not_fit_on_flash_harms_no_neighbour(flash: Ring) -> None:
+    for text in ("one", "two", "three"):
+        crash(flash, text)
+    before = flash.image.read_bytes()
+    (flash.system.root / "payload").write_bytes(b"large" * (2 * SLOT // 5))
+    console = crash(flash, "four")
+    assert "it does not fit into a slot of 1024 KiB" in console
+    assert flash.image.read_bytes()[SLOT:] == before[SLOT:]
+
+
+def test_nand_is_refused(flash: Ring) -> None:
+    (flash.system.root / "sys/class/mtd/mtd0/type").write_text("nand\n")
+    console = flash.run()
+    assert "is nand and not NOR: use a UBIFS volume there" in console
+    assert flash.system.rebooted
