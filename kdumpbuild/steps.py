@@ -27,6 +27,7 @@ from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
+from kdumpbuild.derive.off import turned_on
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.fragment import parse_fragment, read_fragment
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.reservation import Reservation
+    from kdumpbuild.derive.forboard import BoardDrivers
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
@@ -130,7 +132,7 @@ def config_files(layout: Layout) -> list[Path]:
     board = layout.board
     made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
     made += [layout.dtb] if board.dtb else []
-    return made + ([layout.derived("capture")] if board.drivers else [])
+    return made + ([layout.derived("capture"), layout.overlay, layout.overlay_blob] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
@@ -140,20 +142,11 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     kconfig = open_kconfig(tree, toolchain.find(board.arch, settings), settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
     base = str(settings.kernel_config or _base(board))
-    if board.dtb:
-        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
-    if board.drivers is not None:
-        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
-        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
-        for role, start in bases.items():
-            text = derived.fragment_text(kconfig, start, wanted[role])
-            files.write_text(layout.derived(role), text)
-            wanted[role].append(parse_fragment(text, layout.derived(role)))
-        for line in derived.told():
-            _say(f"{board.name}: {line}")
+    derived = add_derived(settings, layout, kconfig, wanted, base)
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
+    capture_on: set[str] = set()
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
@@ -168,6 +161,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
         capture.check()
         texts[layout.config("capture")] = capture.config_text
         waived += capture.waived
+        capture_on = {symbol for symbol, value in capture.values.items() if value == "y"}
         places = {line.symbol: line.where for line in capture.requested}
     except UserError as error:
         faults += error.faults
@@ -176,8 +170,34 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     for path, text in texts.items():
         files.write_text(path, text)
     told = [f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}" for w in waived]
+    if derived is not None:
+        for line in (*derived.told(), *turned_on(derived.off, capture_on, derived.symbols())):
+            _say(f"{board.name}: {line}")
     report = {"kernel": tree.release, "waived": told, "places": places}
     files.write_text(layout.report, json.dumps(report, indent=1) + "\n")
+
+
+def add_derived(
+    settings: Settings, layout: Layout, kconfig: KernelKconfig, wanted: dict[str, list[Fragment]], base: str = ""
+) -> BoardDrivers | None:
+    """Bring the board's device tree, derive the drivers from it, and add them to the fragments of each kernel.
+
+    Nothing is derived for a board without the table ``[drivers]``. ``base`` is what the production config starts from.
+    """
+    board = layout.board
+    if board.dtb:
+        blobs.bring(kconfig.tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is None:
+        return None
+    derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+    bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build and base else {})
+    for role, start in bases.items():
+        text = derived.fragment_text(kconfig, start, wanted[role])
+        files.write_text(layout.derived(role), text)
+        wanted[role].append(parse_fragment(text, layout.derived(role)))
+    files.write_text(layout.overlay, derived.overlay())
+    blobs.compile_overlay(layout.overlay, layout.overlay_blob, layout.dtb)
+    return derived
 
 
 def _production(
@@ -265,7 +285,7 @@ def set_files(layout: Layout) -> list[Path]:
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, settings.kernel_build]
+    return [__version__, board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:

@@ -292,6 +292,7 @@ def task_image() -> Iterator[Task]:
             }
             continue
         parts = [layout.initramfs, layout.fragment, *([layout.dtb] if board.dtb else [])]
+        parts += [layout.overlay, layout.overlay_blob] if board.drivers else []
         if layout.product is not None:
             parts += [layout.kernel("production"), layout.vmlinux("production")]
         if name.endswith(_STAND_IN):

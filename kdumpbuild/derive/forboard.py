@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdumpbuild.derive import depend
+from kdumpbuild.derive import depend, say
 from kdumpbuild.derive.blobs import read_board_fdt
 from kdumpbuild.derive.derive import Derived, Wanted, derive
 from kdumpbuild.derive.index import open_index
 from kdumpbuild.derive.nodes import DeviceNodes
+from kdumpbuild.derive.off import Off, hazards, overlay_source
 from kdumpbuild.derive.starts import Wishes
+from kdumpbuild.kconfig import why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +24,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class KconfigSymbols:
+    """Answers about symbols, from Kconfig."""
+
+    kconfig: KernelKconfig
+
+    def possible(self, symbol: str, never: frozenset[str]) -> bool:
+        """Whether a symbol can be on for the architecture while others never are."""
+        known = self.kconfig.syms.get(symbol)
+        return known is not None and bool(known.nodes) and why.conceivable(known.direct_dep, never | depend.AVOIDED)
+
+    def related(self, symbol: str) -> set[str]:
+        """Return what a symbol depends on or selects."""
+        known = self.kconfig.syms.get(symbol)
+        return why.related(known) if known is not None and known.nodes else set()
+
+
+@dataclass(frozen=True)
 class BoardDrivers:
     """What was derived for a board."""
 
     board: Board
     derived: Derived
-    families: frozenset[str]
-    """Symbols that stand for a family of SoCs."""
+    off: tuple[Off, ...]
+    """What should be off in the capture kernel."""
+    others: frozenset[str]
+    """Symbols that stand for other families of SoCs."""
 
     def requests(self) -> list[depend.Request]:
         """Return each wanted symbol once, with its first reason."""
@@ -43,7 +64,7 @@ class BoardDrivers:
 
     def fragment_text(self, kconfig: KernelKconfig, base: str | Path, below: Sequence[Fragment]) -> str:
         """Return the derived fragment on top of a base and of other fragments, each group with its reason."""
-        made = depend.fragment(kconfig, base, below, self.requests(), self.families)
+        made = depend.fragment(kconfig, base, below, self.requests(), self.others)
         out = [
             f"# Drivers that {self.board.name} needs, derived from its device tree {self.board.dtb}",
             f"# and from {kconfig.tree.name}. Made anew with each build: put additions into your own fragment.",
@@ -55,6 +76,19 @@ class BoardDrivers:
                 reason = line.reason
             out.append(line.text)
         return "\n".join(out) + "\n"
+
+    def symbols(self) -> frozenset[str]:
+        """Return every wanted symbol."""
+        return frozenset(wanted.symbol for wanted in self.derived.wanted)
+
+    def explain(self, kconfig: KernelKconfig, symbol: str, fragment: Fragment) -> str:
+        """Return which nodes needed a symbol, through which paths; or which reference to its driver was left out."""
+        name = symbol.removeprefix("CONFIG_")
+        return "\n".join(say.page(kconfig, self.derived, name, fragment)) + "\n"
+
+    def overlay(self) -> str:
+        """Return the source of the overlay for the capture kernel's device tree."""
+        return overlay_source(self.off, self.board.name, self.board.dtb)
 
     def told(self) -> list[str]:
         """Return what the user should know: nodes that are not mapped and without which it may work all the same."""
@@ -75,11 +109,7 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     )  # fmt: skip
     name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
 
-    def possible(symbol: str) -> bool:
-        known = kconfig.syms.get(symbol)
-        return known is not None and bool(known.nodes)
-
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
-    found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)
+    found = derive(nodes, index, KconfigSymbols(kconfig), wishes, board_symbol=board_symbol, where=where)
     found.check(where)
-    return BoardDrivers(board, found, frozenset(index.platforms))
+    return BoardDrivers(board, found, tuple(hazards(nodes, found, found.matcher)), found.matcher.others)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kdumpbuild.derive import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from kdumpbuild.derive.index import TreeIndex
     from kdumpbuild.formats.fdt import Node
@@ -71,17 +71,26 @@ class Match:
         return bool(self.drivers) and all(driver.kind in sources.EARLY for driver in self.drivers)
 
 
+class Symbols(Protocol):
+    """What is asked about the kernel's symbols."""
+
+    def possible(self, symbol: str, never: frozenset[str]) -> bool:
+        """Whether a symbol can be on for the architecture while others never are."""
+
+    def related(self, symbol: str) -> set[str]:
+        """Return what a symbol depends on or selects."""
+
+
 class Matcher:
     """Finds drivers for nodes."""
 
-    def __init__(self, index: TreeIndex, possible: Callable[[str], bool], answers: Mapping[str, str]) -> None:
-        """``possible`` says whether a symbol can be on for the architecture; ``answers`` come from the board file."""
+    def __init__(self, index: TreeIndex, symbols: Symbols, answers: Mapping[str, str]) -> None:
+        """``answers`` come from the board file."""
         self.index = index
-        self.possible = possible
+        self.symbols = symbols
         self.answers = answers
-        self.machine: frozenset[str] = frozenset()
-        """The symbols of the board's own family of SoCs."""
-        self._families = frozenset(index.platforms)
+        self.others: frozenset[str] = frozenset()
+        """Symbols that stand for other families of SoCs than the board's."""
         self._known: dict[str, Match] = {}
         self._by_cell = {
             cell[1]: cell[0] for cells in index.cells.values() for cell in cells if len(cell) > 1 and cell[1]
@@ -89,7 +98,12 @@ class Matcher:
 
     def set_machine(self, symbols: Iterable[str]) -> None:
         """Say which family of SoCs the board is of: among drivers, those for other families do not count."""
-        self.machine = frozenset(symbols)
+        families = frozenset(self.index.platforms)
+        own, new = set(symbols), set(symbols)
+        while new:  # the families that the board's own is a part of: ARCH_BCM of ARCH_BCM2835
+            new = {name for symbol in new for name in self.symbols.related(symbol) if name in families} - own
+            own |= new
+        self.others = families - own
         self._known.clear()
 
     def match(self, node: Node) -> Match:
@@ -214,8 +228,9 @@ class Matcher:
         Of several ways to get it compiled, that of the board's own family comes first, then the shortest.
         """
         alternatives = [
-            gate for gate in self.index.gates.get(source, []) if all(self.possible(symbol) for symbol in gate)
-        ]
+            gate for gate in self.index.gates.get(source, [])
+            if all(self.symbols.possible(symbol, self.others) for symbol in gate)
+        ]  # fmt: skip
         if not alternatives:
             return None
         best = min((len(self._foreign(gate)), len(gate), gate) for gate in alternatives)
@@ -223,7 +238,7 @@ class Matcher:
 
     def _foreign(self, symbols: Iterable[str]) -> frozenset[str]:
         """Return the symbols that stand for other families of SoCs than the board's."""
-        return (self._families - self.machine).intersection(symbols)
+        return self.others.intersection(symbols)
 
     def _owned(self, chosen: Chosen) -> bool:
         return not self._foreign(chosen.symbols)
