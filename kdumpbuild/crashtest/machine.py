@@ -123,9 +123,6 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         "-kernel", str(boot.kernel), "-initrd", str(boot.initramfs), "-append", command_line(board, boot),
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
         "-drive", drive, *machine.disk,
-        # The watchdog counts the machine's time. So that a busy host cannot make it bite, that is the number of
-        # instructions that ran, not the host's time: a first try on a loaded host lost its dump in the decompressor.
-        *(["-icount", "shift=3"] if board.watchdog and machine.watchdog else []),
         *machine.args,
         *boot.args,
     ]  # fmt: skip
