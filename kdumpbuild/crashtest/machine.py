@@ -112,8 +112,9 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
     """Return QEMU's program and arguments (7.2 and later)."""
     machine = machine_of(board)
     place = machine.drive or "if=none"
-    # Flash takes no policy for errors.
-    policy = "" if "if=pflash" in place or "if=mtd" in place else ",werror=report,rerror=report"
+    # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait. SD cards and
+    # flash do not stop, and QEMU refuses these options for them.
+    policy = "" if machine.drive else ",werror=report,rerror=report"
     drive = f"{place},id=dump,format=raw{policy},file={_option(str(boot.disk))}"
     plan = ["-drive", f"if=none,id=plan,format=raw,file={_option(str(boot.plan))}", *machine.plan] if boot.plan else []
     return [
@@ -128,7 +129,6 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
         # The plan comes first: Linux finds virtio disks of the virt machines from the last to the first.
         *plan,
-        # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait.
         "-drive", drive, *machine.disk,
         *machine.args,
         *boot.args,
