@@ -21,7 +21,8 @@ def make_ring(image: Path, *, slots: int, size: int, erase: int, marker: str, fl
     head = max(1, erase // UNIT)
     units = size // UNIT // slots // head * head
     log = f"[    0.000000] an earlier crash, before {marker}\n".encode().ljust(UNIT, b"\0")
-    memory = (f"an earlier dump, before {marker}\n".encode() * 4096)[: 2 * UNIT]
+    # Whole units, however long the marker is: the checksum is of all of them.
+    memory = (f"an earlier dump, before {marker}\n".encode() * 4096)[: 2 * UNIT].ljust(2 * UNIT, b"\0")
     facts = {"sequence": 1, "slot": 0, "slots": slots, "slot_units": units, "board": "earlier"}
     with writing(image):
         check_space(image.parent, 64 << 20)

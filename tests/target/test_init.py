@@ -87,7 +87,7 @@ def test_the_target_is_unmounted_before_the_reboot(system: CaptureSystem) -> Non
 def test_the_boards_options_reach_makedumpfile(system: CaptureSystem) -> None:
     system.configure(level=17)
     system.run()
-    assert b"-E --non-mmap -d 17 /proc/vmcore /mnt/kdump/0001/vmcore.part" in content(system.dump, "vmcore")
+    assert b"-l --non-mmap -d 17 /proc/vmcore /mnt/kdump/0001/vmcore.part" in content(system.dump, "vmcore")
 
 
 def test_nobody_but_root_reads_a_dump(system: CaptureSystem) -> None:

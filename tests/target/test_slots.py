@@ -100,7 +100,7 @@ def test_a_good_capture(ring: Ring) -> None:
     assert ring.dmesg(slot) == b"[    7.000000] the first\n"
     assert slot.vmcore is not None
     assert slot.vmcore.encoding == "flattened"
-    assert ring.vmcore(slot).startswith(b"filtered: -F --message-level 4 -E --non-mmap -d 31 /proc/vmcore\npages")
+    assert ring.vmcore(slot).startswith(b"filtered: -F --message-level 4 -l --non-mmap -d 31 /proc/vmcore\npages")
     assert ring.vmcore(slot).rstrip(b"\0").endswith(b"pages" * 20000)
     assert [line for line in console.splitlines() if line.startswith("kdump: ")][1:] == [
         "kdump: watchdog /dev/watchdog",
@@ -192,7 +192,7 @@ def test_a_dump_that_does_not_fit_is_told_and_harms_no_neighbour(ring: Ring) -> 
 
 def test_a_few_bytes_too_many_are_noticed(ring: Ring) -> None:
     (ring.system.root / "proc/vmcore").write_bytes(b"m" * (2 * SLOT))
-    head = len("filtered: -F --message-level 4 -E --non-mmap -d 31 /proc/vmcore\n")
+    head = len("filtered: -F --message-level 4 -l --non-mmap -d 31 /proc/vmcore\n")
     room = SLOT - 2 * UNIT - head
     (ring.system.root / "payload").write_bytes(b"x" * room)
     crash(ring, "just fits")
