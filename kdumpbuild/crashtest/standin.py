@@ -144,6 +144,7 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
     behind = other.initramfs.stat().st_size - own.initramfs.stat().st_size
     ram, real = standing.memory.total, board.memory.total
     asked = format_size(reserved(own).size)
+    console = standing.capture.console
     is_ext4 = board.dump.filesystem == "ext4"
     target = standing.dump.device if is_ext4 else f"{standing.dump.device} with ext4"
     return StandIn(
@@ -156,9 +157,9 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
             "kdump-load and all its checks",
         ),
         different=(
-            f"the capture kernel has {len(added)} options more ({sizes[1]} instead of {sizes[0]}): {_some(added)}",
+            *((f"the capture kernel has more options ({sizes[1]}, not {sizes[0]}): {_some(added)}",) if added else ()),
             f"{behind} bytes behind the initramfs name the dump target {target} instead of {board.dump.device}",
-            f"the console is {standing.capture.console}, not {board.capture.console}",
+            *((f"the console is {console}, not {board.capture.console}",) if console != board.capture.console else ()),
             "the production kernel is a small one for virt",
             *(() if ram == real else (f"RAM is {human(ram)}, not {human(real)}",)),
         ),

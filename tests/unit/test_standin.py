@@ -151,7 +151,7 @@ def test_the_story_is_of_the_two_sets(story: standin.StandIn) -> None:
     same, different, lost = (" ".join(x) for x in (story.same, story.different, story.does_not_prove))
     assert "every option of its config but HZ" in same
     assert "14M, of 512.0 MiB of RAM" in same
-    assert "1 options more (3.0 MiB instead of 2.0 MiB): VIRTIO_BLK" in different
+    assert "the capture kernel has more options (3.0 MiB, not 2.0 MiB): VIRTIO_BLK" in different
     assert "300 bytes behind the initramfs name the dump target /dev/vda4 with ext4 instead of /dev/mmc" in different
     assert "the console is ttyAMA0, not ttymxc0,115200" in different
     assert "the drivers of gateway" in lost
