@@ -16,6 +16,7 @@ from kdumpbuild import __version__, files, resources, run
 from kdumpbuild.board.loader import fragment_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build.applets import check_slots, checksum_program
 from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
@@ -76,7 +77,10 @@ def fragments(board: Board) -> dict[str, list[Path]]:
     arch = board.arch.name
     names = {
         "production": ["production", f"production-{arch}", *board.production.fragments],
-        "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
+        "capture": [
+            "capture", f"capture-{arch}", *([board.dump.fragment] if board.dump.fragment else []),
+            *board.capture.fragments,
+        ],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
 
@@ -118,7 +122,7 @@ def config_facts(settings: Settings, board: Board) -> object:
         toolchain.find(board.arch, settings).fingerprint(),
         board.production,
         board.capture,
-        board.dump.filesystem,
+        board.dump.fragment,
         board.waivers,
         board.dtb,
         board.drivers,
@@ -253,9 +257,10 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
 def initramfs_facts(settings: Settings, board: Board) -> object:
     """Return what the initramfs depends on, besides templates and the capture config."""
     target = open_userland(settings, board.arch)
-    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    binaries = initramfs.closure(target, initramfs.programs(board))
     stats = {name: path.stat() for name, path in binaries.items()}
-    return [scripts.capture_conf(board), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+    conf = scripts.capture_conf(board, checksum_program(target))
+    return [conf, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
 
 
 def build_initramfs(settings: Settings, layout: Layout) -> None:
@@ -263,9 +268,11 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
     board = layout.board
     target = open_userland(settings, board.arch)
     config = layout.config(imageset.capture_role(board)).read_text(encoding="utf-8")
-    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    if board.dump.is_ring:
+        check_slots(target, board.dump.target)
+    binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))
-    entries = initramfs.capture_entries(target, userland.CAPTURE_PROGRAMS, scripts.capture_conf(board))
+    entries = initramfs.capture_entries(target, board, scripts.capture_conf(board, checksum_program(target)))
     with files.writing(layout.initramfs):
         beside = layout.initramfs.with_suffix(".new")
         beside.write_bytes(initramfs.compress(entries))
@@ -285,7 +292,8 @@ def set_files(layout: Layout) -> list[Path]:
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build]
+    asked = [board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build]
+    return [__version__, *asked, scripts.collect_conf(board)]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:
