@@ -80,7 +80,8 @@ def stand_in(board: Board, derived: Path | None) -> Board:
         )  # fmt: skip
     virt = load_board(resources.BOARDS / f"{board.arch.name}-virt.toml")
     capture = board.capture
-    own = (*capture.fragments, f"capture-{board.dump.filesystem}", *([str(derived)] if derived else []))
+    target = [board.dump.fragment] if board.dump.fragment else []
+    own = (*capture.fragments, *target, *([str(derived)] if derived else []))
     return replace(
         board,
         memory=replace(board.memory, ram=(Bank(_RAM_BASE, min(board.memory.total, _MOST_RAM[board.arch.name])),)),
@@ -102,7 +103,7 @@ def _dump(dump: Dump) -> Dump:
     # A label is found on any disk, a partition by its number on this one. Only ext4 is made for the test.
     partition = place_of(dump.device).partition
     device = dump.device if dump.device.startswith(("LABEL=", "PARTLABEL=")) else f"/dev/vda{partition or ''}"
-    return replace(dump, device=device, filesystem="ext4")
+    return replace(dump, device=device, filesystem="ext4", target="filesystem", mount_options="")
 
 
 def initramfs(own: bytes, board: Board) -> bytes:
@@ -144,7 +145,9 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
     behind = other.initramfs.stat().st_size - own.initramfs.stat().st_size
     ram, real = standing.memory.total, board.memory.total
     asked = format_size(reserved(own).size)
-    is_ext4 = board.dump.filesystem == "ext4"
+    console = standing.capture.console
+    is_ext4 = not board.dump.is_ring and board.dump.filesystem == "ext4"
+    kind = f"the dump target's kind, {board.dump.target}" if board.dump.is_ring else "the file system"
     target = standing.dump.device if is_ext4 else f"{standing.dump.device} with ext4"
     return StandIn(
         machine=standing.machine.machine if standing.machine else "",
@@ -156,9 +159,9 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
             "kdump-load and all its checks",
         ),
         different=(
-            f"the capture kernel has {len(added)} options more ({sizes[1]} instead of {sizes[0]}): {_some(added)}",
+            *((f"the capture kernel has more options ({sizes[1]}, not {sizes[0]}): {_some(added)}",) if added else ()),
             f"{behind} bytes behind the initramfs name the dump target {target} instead of {board.dump.device}",
-            f"the console is {standing.capture.console}, not {board.capture.console}",
+            *((f"the console is {console}, not {board.capture.console}",) if console != board.capture.console else ()),
             "the production kernel is a small one for virt",
             *(() if ram == real else (f"RAM is {human(ram)}, not {human(real)}",)),
         ),
@@ -171,7 +174,7 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
             f"the drivers of {board.name}: its storage, console, watchdog, and what these hang on",
             "the product's kernel and its config, and how its other CPUs are stopped",
             "the boot loader: whether it hands crashkernel= on, and where the region lies in the board's memory",
-            *(() if is_ext4 else (f"the file system {board.dump.filesystem}",)),
+            *(() if is_ext4 else (f"{kind} {board.dump.filesystem}".rstrip(),)),
         ),
     )
 
