@@ -12,4 +12,5 @@ _PACKAGE = Path(__file__).resolve().parent
 
 BOARDS = _PACKAGE / "boards"
 FRAGMENTS = _PACKAGE / "fragments"
+PATCHES = _PACKAGE / "patches"
 TEMPLATES = _PACKAGE / "templates"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdumpbuild import resources
 from kdumpbuild.board.arch import ARCHES
+from kdumpbuild.board.logs import read_logs
 from kdumpbuild.board.model import (
     FORMAT,
     Bank,
@@ -22,6 +23,7 @@ from kdumpbuild.board.model import (
     Waiver,
     Watchdog,
 )
+from kdumpbuild.board.panic import read_panic
 from kdumpbuild.board.size import format_size, parse_size
 from kdumpbuild.errors import Fault, UserError, nearest, user_error
 
@@ -99,6 +101,13 @@ def fragment_path(name: str, board_file: Path) -> Path:
     if "/" in name or name.endswith((".config", ".cfg")):
         return board_file.parent / name
     return resources.FRAGMENTS / f"{name}.config"
+
+
+def patch_path(name: str, board_file: Path) -> Path:
+    """Return the file that a kernel patch's name means: a shipped one, or a path relative to the board file."""
+    if "/" in name or name.endswith((".patch", ".diff")):
+        return board_file.parent / name
+    return resources.PATCHES / f"{name}.patch"
 
 
 def _same_name(path: Path, other: Path) -> Fault:
@@ -237,18 +246,21 @@ def _read(top: _Table, path: Path) -> Board:
         top.fault("format", f"the file's name gives a board name {path.stem!r} that is not usable",
                   "lower-case letters, digits, '-', '_' and '.'")  # fmt: skip
     arch_name = top.text("arch", choices=ARCHES)
+    memory = _memory(top.table("memory", required=True))
     board = Board(
         name=path.stem,
         path=path,
         description=top.text("description"),
         arch=ARCHES.get(arch_name, ARCHES["arm"]),
         dtb=top.text("dtb", default=""),
-        memory=_memory(top.table("memory", required=True)),
+        memory=memory,
         production=_production(top.table("production", required=False), path),
         capture=_capture(top.table("capture", required=True), path),
         dump=_dump(top.table("dump", required=True)),
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
+        panic=read_panic(top.table("panic", required=False)),
+        logs=read_logs(top.table("logs", required=False), memory.ram, 2 if arch_name == "arm64" else 1),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
     )
     top.end()
@@ -300,9 +312,20 @@ def _production(table: _Table | None, path: Path) -> Production:
         base=table.text("base", default="defconfig"),
         fragments=_fragments(table, path),
         build=table.boolean("build", default=False),
+        patches=_patches(table, path),
     )
     table.end()
     return production
+
+
+def _patches(table: _Table, path: Path) -> tuple[str, ...]:
+    names = table.texts("patches")
+    for name in names:
+        file = patch_path(name, path)
+        if not file.is_file():
+            shipped = [p.stem for p in resources.PATCHES.glob("*.patch")]
+            table.fault("patches", f"there is no patch {name} ({file})", nearest(name, shipped))
+    return names
 
 
 def _capture(table: _Table | None, path: Path) -> Capture:
@@ -360,6 +383,7 @@ def _machine(table: _Table | None) -> Machine | None:
         disk=table.texts("disk", default=None),
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
+        watchdog=table.texts("watchdog"),
     )
     table.end()
     return machine

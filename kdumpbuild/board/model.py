@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kdumpbuild.board.logs import Logs
+from kdumpbuild.board.panic import Panic
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,6 +54,8 @@ class Production:
     """Names of shipped fragments, or paths of own ones."""
     build: bool
     """Whether kdumpbuild builds it too. Only for boards whose crash test runs it."""
+    patches: tuple[str, ...] = ()
+    """Names of shipped kernel patches, or paths of own ones, that its source gets before it is built."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,8 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
+    watchdog: tuple[str, ...] = ()
+    """QEMU's arguments for the hardware watchdog of the crash matrix; the production kernel has its driver."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,8 @@ class Board:
     dump: Dump
     watchdog: Watchdog | None = None
     machine: Machine | None = None
+    panic: Panic = field(default_factory=Panic)
+    logs: Logs = field(default_factory=Logs)
     waivers: tuple[Waiver, ...] = field(default=())
 
     def waiver(self, name: str) -> Waiver | None:
