@@ -29,6 +29,7 @@ _PACKAGE_OF = {
     "debugfs": "e2fsprogs",
     "dtc": "device-tree-compiler",
     "e2fsck": "e2fsprogs",
+    "fdtoverlay": "device-tree-compiler",
     "mke2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,8 @@ class Settings:
     out: Path = Path("out")
     cache: Path = Path("cache")
     jobs: int = 1
-    triggers: tuple[str, ...] = field(default=("sysrq",))
+    triggers: tuple[str, ...] = ()
+    """What ``TRIGGER`` names; empty when it was not given."""
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
@@ -91,7 +92,7 @@ def read_settings(get: Callable[[str], str | None], base: Path) -> Settings:
         out=path("OUT") or base / "out",
         cache=path("CACHE") or cache_home / "kdumpbuild",
         jobs=int(jobs),
-        triggers=names("TRIGGER", "sysrq"),
+        triggers=names("TRIGGER", ""),
     )
     if faults:
         raise UserError(*faults)

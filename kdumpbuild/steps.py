@@ -13,20 +13,22 @@ from rich.console import Console
 from rich.table import Table
 
 from kdumpbuild import __version__, files, run
-from kdumpbuild.board.loader import fragment_path
+from kdumpbuild.board import logs, panic
+from kdumpbuild.board.loader import fragment_path, patch_path
 from kdumpbuild.board.size import format_size, human
-from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.build import imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.gather import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
 from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import matrix as crash_matrix
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.fragment import read_fragment
+from kdumpbuild.kconfig.fragment import Fragment, Line, read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
     from kdumpbuild.kconfig.adapter import KernelKconfig
-    from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
+    from kdumpbuild.kconfig.tree import KernelTree
     from kdumpbuild.settings import Settings
 
 
@@ -57,10 +59,37 @@ def fragments(board: Board) -> dict[str, list[Path]]:
     """Return the fragments of each kernel, in the order in which they are applied."""
     arch = board.arch.name
     names = {
-        "production": ["production", f"production-{arch}", *board.production.fragments],
+        "production": [
+            "production", f"production-{arch}", *panic.fragment_names(board.panic), *logs.fragment_names(board.logs),
+            *board.production.fragments,
+        ],
         "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
+
+
+def board_fragment(board: Board) -> Fragment:
+    """Return the production lines whose values the board file itself gives, as lines of that file."""
+    return Fragment(
+        board.path,
+        tuple(
+            Line(symbol, value, False, board.path, board.panic.line(key), reason)
+            for key, symbol, value, reason in panic.fragment_values(board.panic)
+        ),
+    )
+
+
+def kernel_tree(settings: Settings, layout: Layout, role: str) -> KernelTree:
+    """Return the source of one of the kernels; the production kernel's has the board's patches."""
+    found = source.locate(settings.kernel_src, settings.cache)
+    tree = source.prepare(found, layout.log("source"))
+    patches = patch_files(layout.board) if role == "production" else []
+    return patched.patched_tree(tree, source.fingerprint(found) if patches else "", patches, settings.cache)
+
+
+def patch_files(board: Board) -> list[Path]:
+    """Return the board's kernel patches, in the order in which they are applied."""
+    return [patch_path(name, board.path) for name in board.production.patches]
 
 
 def prepare_source(settings: Settings) -> None:
@@ -96,6 +125,9 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.capture,
         board.dump.filesystem,
         board.waivers,
+        board.panic,
+        board.logs,
+        patched.digest(patch_files(board)),
         settings.kernel_config,
     ]
 
@@ -103,16 +135,21 @@ def config_facts(settings: Settings, board: Board) -> object:
 def resolve_configs(settings: Settings, layout: Layout) -> None:
     """Resolve both configs, verify every requested line, emit."""
     board = layout.board
-    tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
-    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings.cross_compile), settings.cache / "kconfig")
+    chain = toolchain.find(board.arch, settings.cross_compile)
+    tree = kernel_tree(settings, layout, "capture")
+    kconfig = open_kconfig(tree, chain, settings.cache / "kconfig")
+    product = kernel_tree(settings, layout, "production")
+    product_kconfig = kconfig if product == tree else open_kconfig(product, chain, settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
+    # The board file's own lines come after the shipped ones and before the product's fragments.
+    wanted["production"].insert(-len(board.production.fragments) or len(wanted["production"]), board_fragment(board))
     base = str(settings.kernel_config or _base(board))
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
     faults: list[Fault] = []
     try:
-        production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
+        production, texts[layout.fragment] = _production(product_kconfig, base, wanted["production"], board)
         texts[layout.config("production")] = production.config_text
         waived += production.waived
     except UserError as error:
@@ -151,13 +188,14 @@ def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
     chain = toolchain.find(board.arch, settings.cross_compile)
-    return [source.fingerprint(found), chain.cross_compile, chain.check(), board.dtb]
+    patches = patched.digest(patch_files(board))
+    return [source.fingerprint(found), chain.cross_compile, chain.check(), board.dtb, patches]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
     """Compile one of the kernels."""
     board = layout.board
-    tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
+    tree = kernel_tree(settings, layout, role)
     with Progress(f"{board.name}: {role} kernel {tree.release}", "files") as progress:
         kernel.build(
             tree=tree.path,
@@ -198,7 +236,7 @@ def set_files(layout: Layout) -> list[Path]:
     """Return the files whose absence makes a set incomplete."""
     made, board = layout.set, layout.board
     wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
-    wanted += [made.production_fragment, made.capture_config, made.capture_vmlinux]
+    wanted += [made.boot_arguments, made.sysctl, made.production_fragment, made.capture_config, made.capture_vmlinux]
     if board.production.build:
         wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
     return wanted
@@ -208,7 +246,7 @@ def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, scripts.boot_snippets(board)]
+    return [__version__, board.memory, board.capture, board.dtb, board.panic, board.logs]
 
 
 def assemble_set(settings: Settings, layout: Layout) -> None:
@@ -238,6 +276,9 @@ def say_built(layout: Layout) -> None:
     console.print(table)
     reserved = format_size(board.memory.crashkernel)
     console.print(f"  reserve the memory: add crashkernel={reserved} to the production kernel's command line")
+    console.print(f"  all that it needs there is in {made.boot_arguments}")
+    for note in manifest["notes"]:
+        console.print(f"  note: {note}")
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
     if board.machine is not None:
@@ -249,7 +290,7 @@ def say_built(layout: Layout) -> None:
 def crashtest(settings: Settings, layout: Layout) -> None:
     """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
     board = layout.board
-    triggers = find_triggers(settings.triggers)
+    triggers = find_triggers(settings.triggers or ("sysrq",))
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     failed = []
@@ -263,6 +304,31 @@ def crashtest(settings: Settings, layout: Layout) -> None:
         raise user_error(
             f"the crash test of {board.name} failed: {', '.join(failed)}",
             hint="what was found, and what to do, is in the report above",
+        )
+
+
+def matrix(settings: Settings, layout: Layout) -> None:
+    """Crash the board's machine in every way of the matrix. Raises UserError when less is left than is possible."""
+    board = layout.board
+    chosen = crash_matrix.rows(settings.triggers)
+    target = open_userland(settings, board.arch)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{board.name}: {len(chosen)} ways to crash, each with {' and '.join(crash_matrix.CPUS)}")
+
+    def tell(cell: crash_matrix.Cell) -> None:
+        by = " by the watchdog" if cell.by_watchdog else ""
+        mark = "ok  " if cell.ok else f"FAIL, expected {cell.expected}:"
+        console.print(f"  {mark} {cell.trigger:26} {cell.cpus:3}  {cell.outcome}{by}  {cell.said}")
+
+    cells = crash_matrix.run_matrix(board, layout.set, target, layout.matrix, chosen, tell)
+    found = crash_matrix.read_cells(sorted(layout.matrix.parent.iterdir()))
+    files.write_text(layout.matrix_page, crash_matrix.page(found))
+    console.print(f"the matrix of all boards that were run: {layout.matrix_page}\n")
+    failed = [f"{cell.trigger} {cell.cpus}" for cell in cells if not cell.ok]
+    if failed:
+        raise user_error(
+            f"{board.name}: less is left of a crash than is possible: {', '.join(failed)}",
+            hint=f"report and console log of each are in {layout.matrix}",
         )
 
 

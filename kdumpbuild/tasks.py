@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
-    "task_crashtest", "task_image", "task_initramfs", "task_kernel",
+    "task_crashtest", "task_image", "task_initramfs", "task_kernel", "task_matrix",
     "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
@@ -184,7 +184,9 @@ def task_config() -> Iterator[Task]:
             "name": name,
             "doc": f"configs of {name}",
             "actions": [act(steps.resolve_configs, ctx.settings, layout)],
-            "file_dep": [str(p) for p in (*fragments["production"], *fragments["capture"], *own)],
+            "file_dep": [
+                str(p) for p in (*fragments["production"], *fragments["capture"], *own, *steps.patch_files(board))
+            ],
             "task_dep": ["source"],
             "targets": [
                 str(path)
@@ -241,7 +243,7 @@ def task_image() -> Iterator[Task]:
     ctx = context()
     for name, board in sorted(ctx.boards.items()):
         layout = ctx.layout(name)
-        parts = [layout.initramfs, layout.fragment]
+        parts = [layout.initramfs, layout.fragment, layout.config("production")]
         for role in steps.roles(board):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())
@@ -295,6 +297,17 @@ def task_crashtest() -> Task:
         "actions": [act(_for_each, ctx, steps.crashtest)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
+        **_QUIET,
+    }
+
+
+def task_matrix() -> Task:
+    """Crash BOARD in QEMU in every known way, on several CPUs and on one, and tell what is left (an hour)."""
+    ctx = context()
+    return {
+        "actions": [act(_for_each, ctx, steps.matrix)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "clean": [(_remove, [ctx.layout(name).matrix]) for name in ctx.selected],
         **_QUIET,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdumpbuild.board import logs, panic
 from kdumpbuild.board.size import format_size
 from kdumpbuild.errors import Fault, UserError
 from kdumpbuild.render import render
@@ -11,7 +12,12 @@ from kdumpbuild.render import render
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kdumpbuild.board.logs import Ramoops
     from kdumpbuild.board.model import Board
+    from kdumpbuild.board.panic import Version
+
+OVERLAY = "ramoops.dtso"
+"""The device tree overlay, in the set's folder ``boot``."""
 
 # kexec-tools appends " elfcorehdr=0x… mem=…K" on arm (kexec/arch/arm/crashdump-arm.c).
 _KEXEC_APPENDS = 64
@@ -112,9 +118,28 @@ def load_conf(
     )
 
 
-def boot_snippets(board: Board) -> dict[str, str]:
-    """Return, by file name, how each boot loader is told to reserve the memory."""
-    argument = f"crashkernel={format_size(board.memory.crashkernel)}"
-    return {
-        name: render(f"boot/{name}.j2", argument=argument) for name in ("uboot.env.txt", "extlinux.append")
-    }
+def boot_arguments(board: Board, version: Version, config: Mapping[str, str]) -> list[str]:
+    """Return what the boot loader has to give the production kernel, of this version and config."""
+    return [
+        f"crashkernel={format_size(board.memory.crashkernel)}",
+        *panic.boot_arguments(board.panic, version, config),
+        *logs.boot_arguments(board.logs),
+    ]
+
+
+def boot_snippets(board: Board, version: Version, config: Mapping[str, str]) -> dict[str, str]:
+    """Return, by file name, how each boot loader is told, and the device tree overlay where the board needs one."""
+    arguments = " ".join(boot_arguments(board, version, config))
+    names = ("arguments.txt", "uboot.env.txt", "extlinux.append")
+    found = {name: render(f"boot/{name}.j2", arguments=arguments) for name in names}
+    if board.logs.ramoops is not None:
+        found[OVERLAY] = overlay(board.logs.ramoops)
+    return found
+
+
+def overlay(ramoops: Ramoops) -> str:
+    """Return the device tree overlay that sets ramoops' memory aside."""
+    def cells(value: int) -> str:
+        return f"{value >> 32:#x} {value & 0xFFFFFFFF:#x}" if ramoops.cells == 2 else f"{value:#x}"
+
+    return render("boot/ramoops.dtso.j2", ramoops=ramoops, base=cells(ramoops.base), size=cells(ramoops.size))

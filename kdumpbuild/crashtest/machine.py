@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
@@ -35,6 +35,10 @@ class Boot:
     """Further arguments of the production kernel."""
     args: tuple[str, ...] = ()
     """Further arguments for QEMU."""
+    arguments: str = ""
+    """The kernel arguments that the image set gives to boot loaders."""
+    overlay: Path | None = None
+    """Source of a device tree overlay that the image set gives to boot loaders."""
 
 
 def machine_of(board: Board) -> Machine:
@@ -53,8 +57,7 @@ def command_line(board: Board, boot: Boot) -> str:
     words = (
         f"console={board.capture.console}",
         f"crashkernel={format_size(size)}" if size else "",
-        # A product that wants dumps panics on an oops, and reboots where there is no capture kernel.
-        "oops=panic panic=5",
+        *(word for word in boot.arguments.split() if not word.startswith("crashkernel=")),
         machine_of(board).cmdline,
         boot.cmdline,
     )
@@ -85,6 +88,21 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         *machine.args,
         *boot.args,
     ]  # fmt: skip
+
+
+def with_overlay(board: Board, boot: Boot, folder: Path) -> Boot:
+    """Return the boot with a device tree of its own, the overlay on it, as a boot loader would: made in ``folder``."""
+    if boot.overlay is None:
+        return boot
+    base, compiled, merged = (folder / name for name in ("base.dtb", "overlay.dtbo", "machine.dtb"))
+    if boot.dtb is None:
+        dump = [*qemu_command(board, boot), "-machine", f"dumpdtb={_option(str(base))}"]
+        with writing(base):
+            run.run(dump, what="ask QEMU for the machine's device tree")
+    run.which("dtc", needed_for="to put ramoops into the device tree")
+    run.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", compiled, boot.overlay], what="compile the overlay")
+    run.run(["fdtoverlay", "-i", boot.dtb or base, "-o", merged, compiled], what="apply the overlay")
+    return replace(boot, dtb=merged)
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files
+from kdumpbuild.build.scripts import OVERLAY
 from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
-from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine
-from kdumpbuild.crashtest.protocol import FOLDER, plan_text, read_boot_record
+from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine, with_overlay
+from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
-from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.errors import Fault, UserError, user_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,12 @@ class Options:
     """Bytes of the dump target."""
     install: Mapping[str, Path] = field(default_factory=dict)
     """Further files for the production system, by their path in it; they win over the image set's."""
+    watchdog: int = 0
+    """Seconds to which the machine's hardware watchdog is set; 0 for a machine without one."""
+    kdump: bool = True
+    """Whether a capture kernel is loaded before the crash."""
+    mtd: str = ""
+    """Name of the MTD partition whose beginning is read after the reset."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
 
@@ -146,7 +153,7 @@ def check_set(board: Board, image_set: SetFiles) -> None:
     """Raise UserError for every file that the test needs of the image set and that is not there."""
     wanted = [
         image_set.kernel, image_set.initramfs, image_set.load_script, image_set.load_conf, image_set.manifest,
-        image_set.production_kernel, image_set.production_vmlinux,
+        image_set.production_kernel, image_set.production_vmlinux, image_set.boot_arguments,
     ]  # fmt: skip
     missing = [
         Fault("the image set has no such file", where=str(path), hint=f"doit build BOARD={board.name}")
@@ -163,10 +170,14 @@ def _run(
     marker = f"kdb-{secrets.token_hex(5)}"
     earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
     dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
+    overlay = image_set.boot / OVERLAY
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
-        crashkernel=options.crashkernel, cmdline=options.cmdline, args=options.qemu_args,
+        crashkernel=options.crashkernel, cmdline=options.cmdline, args=(*_watchdog(board, options), *options.qemu_args),
+        arguments=image_set.boot_arguments.read_text(encoding="utf-8"),
+        overlay=overlay if overlay.is_file() else None,
     )  # fmt: skip
+    boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
     disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target)
@@ -215,6 +226,10 @@ def _run(
             "result": str(work.result),
             **({"disk": str(work.disk)} if work.disk.exists() else {}),
         },
+        records={
+            path.name: str(path) for path in sorted((work.target / FOLDER / RECORDS).glob("*")) if path.is_file()
+        },
+        by_watchdog=witness.second is not None and witness.second.by_watchdog,
         command=ran.command,
         console_tail=tail(ran.console, failure.boot if failure else 0),
     )
@@ -226,7 +241,8 @@ def _prepare(
     """Make disk and production system. Return the digests of the earlier dump."""
     plan = work.content / FOLDER / "plan"
     plan.parent.mkdir(parents=True)
-    plan.write_text(plan_text(trigger, marker), encoding="utf-8")
+    text = plan_text(trigger, marker, watchdog=options.watchdog, kdump=options.kdump, mtd=options.mtd)
+    plan.write_text(text, encoding="utf-8")
     dumps = work.content / board.dump.directory
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
@@ -245,6 +261,18 @@ def _prepare(
     conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
     write_system(work.initramfs, userland, conf, {**install, **options.install})
     return earlier
+
+
+def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
+    if not options.watchdog:
+        return ()
+    arguments = machine_of(board).watchdog
+    if not arguments:
+        raise user_error(
+            f"the board {board.name} names no hardware watchdog for its QEMU machine", where=str(board.path),
+            hint='write [machine] watchdog = ["-device", "i6300esb"], and build its driver into the production kernel',
+        )  # fmt: skip
+    return arguments
 
 
 def _text(path: Path) -> str:

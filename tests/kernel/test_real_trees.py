@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PRODUCTION = ("production", "production-{arch}")
-VIRT_PRODUCTION = (*PRODUCTION, "virt")
+PANIC = ("panic-soft-lockup", "panic-hard-lockup", "panic-hung-task", "panic-workqueue-stall")
+LOGS = ("log-ramoops", "log-mtdoops", "log-netconsole", "log-serial")
+VIRT_PRODUCTION = (*PRODUCTION, *PANIC, *LOGS, "virt", "virt-pci")
 CAPTURE = ("capture", "capture-{arch}", "capture-ext4", "capture-virt")
 FUZZED = 3
 """Random configs for each tree and architecture."""

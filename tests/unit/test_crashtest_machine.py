@@ -31,7 +31,10 @@ def board(request: pytest.FixtureRequest) -> Board:
 
 @pytest.fixture
 def boot(tmp_path: Path) -> Boot:
-    return Boot(kernel=tmp_path / "zImage", initramfs=tmp_path / "initramfs", disk=tmp_path / "a, b.img")
+    return Boot(
+        kernel=tmp_path / "zImage", initramfs=tmp_path / "initramfs", disk=tmp_path / "a, b.img",
+        arguments="crashkernel=99M oops=panic panic=10\n",
+    )  # fmt: skip
 
 
 def fake_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -52,7 +55,7 @@ def test_the_machine_has_a_disk_a_console_and_nothing_else(board: Board, boot: B
         assert part in text
     assert "-no-reboot" not in command
     append = command[command.index("-append") + 1]
-    for part in ("oops=panic", "panic=5", "console=ttyAMA0"):
+    for part in ("oops=panic", "panic=10", "console=ttyAMA0"):
         assert part in append
 
 

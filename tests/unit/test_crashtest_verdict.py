@@ -139,7 +139,7 @@ def verdict() -> Verdict:
         times=Times(capture=1.0, dmesg=1.75, vmcore=4.5, back=None, total=20.0), reserved=16 << 20, ram=512 << 20,
         dmesg_size=7000, vmcore_size=19 << 20, form="filtered",
         places={"dump": "/a b/0002", "vmlinux": "/set/vmlinux", "console": "/w/console.log"},
-        command=("qemu-system-arm",), console_tail="",
+        records={}, by_watchdog=False, command=("qemu-system-arm",), console_tail="",
     )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def test_an_incomplete_set_is_told_whole_and_before_anything_is_touched(tmp_path
             board, SetFiles(tmp_path / "set", board.arch.image), Userland(tmp_path, board.arch), TRIGGERS["sysrq"],
             tmp_path / "work",
         )  # fmt: skip
-    assert len(caught.value.faults) == 7
+    assert len(caught.value.faults) == 8
     assert "doit build BOARD=arm-virt" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
