@@ -23,6 +23,7 @@ from kdumpbuild.checks.gather import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
 from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import logtest as log_test
 from kdumpbuild.crashtest import matrix as crash_matrix
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
@@ -329,6 +330,28 @@ def matrix(settings: Settings, layout: Layout) -> None:
         raise user_error(
             f"{board.name}: less is left of a crash than is possible: {', '.join(failed)}",
             hint=f"report and console log of each are in {layout.matrix}",
+        )
+
+
+def logtest(settings: Settings, layout: Layout) -> None:
+    """Crash the board's machine for each other way to keep a log. Raises UserError when one of them kept nothing."""
+    board = layout.board
+    chosen = log_test.cases(board)
+    target = open_userland(settings, board.arch)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{board.name}: crashes, and looks for what {', '.join(board.logs.picked)} kept")
+    failed = []
+    for case in chosen:
+        proof = log_test.prove(board, layout.set, target, layout.logtest / case.name, case)
+        console.print(f"  {'ok  ' if proof.ok else 'FAIL'} {case.title}: {proof.record or 'no record'}  {proof.said}")
+        if not proof.ok:
+            failed.append(case.title)
+    for note in logs.notes(board.logs):
+        console.print(f"  note: {note}")
+    if failed:
+        raise user_error(
+            f"{board.name}: nothing was kept: {'; '.join(failed)}",
+            hint=f"report and console log of each are in {layout.logtest}",
         )
 
 

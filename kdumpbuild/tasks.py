@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
-    "task_crashtest", "task_image", "task_initramfs", "task_kernel", "task_matrix",
+    "task_crashtest", "task_image", "task_initramfs", "task_kernel", "task_logtest", "task_matrix",
     "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
@@ -312,6 +312,17 @@ def task_matrix() -> Task:
     }
 
 
+def task_logtest() -> Task:
+    """Crash BOARD in QEMU for each other way to keep a log that it picks, and look for the record."""
+    ctx = context()
+    return {
+        "actions": [act(_for_each, ctx, steps.logtest)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "clean": [(_remove, [ctx.layout(name).logtest]) for name in ctx.selected],
+        **_QUIET,
+    }
+
+
 def task_test() -> Iterator[Task]:
     """Run all tests: lint, types, unit tests, and real crashes of both virt boards."""
     ctx = context()
@@ -381,7 +392,8 @@ def _clean(ctx: Context) -> None:
     """Remove all that was made for BOARD, or for every board when none is given. The cache stays."""
     for name in ctx.selected or sorted(ctx.boards):
         layout = ctx.layout(name)
-        made = [layout.set.folder, layout.work, layout.crashtest, *(layout.kbuild(role) for role in steps.ROLES)]
+        made = [layout.set.folder, layout.work, layout.crashtest, layout.matrix, layout.logtest]
+        made += [layout.kbuild(role) for role in steps.ROLES]
         made += [layout.check("json"), layout.check("sarif"), *layout.logs.glob(f"{name}-*.log")]
         for path in made:
             if path.exists():

@@ -65,6 +65,8 @@ class Condition:
     """Name of the shipped fragment with the detector; empty where every kernel has it."""
     symbol: str = ""
     """The option that a kernel's config has when it can find the condition."""
+    default: str = ""
+    """The option that says whether it panics where neither command line nor sysctl does."""
     setting: str = ""
     """An option whose value is the key's number of seconds."""
     reason: str = ""
@@ -81,20 +83,23 @@ class Condition:
 # Read in Linux 5.10, 6.1, 6.12 and 7.2: kernel/panic.c, watchdog.c, hung_task.c, workqueue.c, rcu/tree_stall.h,
 # mm/oom_kill.c. hung_task_panic= is an alias in fs/proc/proc_sysctl.c; nothing is called hardlockup_panic=.
 CONDITIONS: tuple[Condition, ...] = (
-    Condition("oops", "an oops", arguments=("oops=panic",), sysctls=(("kernel.panic_on_oops", "1"),)),
+    Condition(
+        "oops", "an oops", default="PANIC_ON_OOPS",
+        arguments=("oops=panic",), sysctls=(("kernel.panic_on_oops", "1"),),
+    ),
     Condition("warn", "a warning", arguments=("panic_on_warn=1",), sysctls=(("kernel.panic_on_warn", "1"),)),
     Condition(
         "oom", "running out of memory",
         arguments=("sysctl.vm.panic_on_oom=1",), sysctls=(("vm.panic_on_oom", "1"),),
     ),
     Condition(
-        "soft_lockup", "a soft lockup", "panic-soft-lockup", "SOFTLOCKUP_DETECTOR",
+        "soft_lockup", "a soft lockup", "panic-soft-lockup", "SOFTLOCKUP_DETECTOR", "BOOTPARAM_SOFTLOCKUP_PANIC",
         arguments=("softlockup_panic=1", "watchdog_thresh={lockup_seconds}"),
         sysctls=(("kernel.softlockup_panic", "1"), ("kernel.watchdog_thresh", "{lockup_seconds}")),
         missing="the kernel has no soft-lockup detector",
     ),
     Condition(
-        "hard_lockup", "a hard lockup", "panic-hard-lockup", "HARDLOCKUP_DETECTOR",
+        "hard_lockup", "a hard lockup", "panic-hard-lockup", "HARDLOCKUP_DETECTOR", "BOOTPARAM_HARDLOCKUP_PANIC",
         arguments=("nmi_watchdog=panic", "watchdog_thresh={lockup_seconds}"),
         sysctls=(("kernel.hardlockup_panic", "1"), ("kernel.watchdog_thresh", "{lockup_seconds}")),
         # Linux kernel commit 1f423c905a6b ("watchdog/hardlockup: detect hard lockups using secondary (buddy) CPUs")
@@ -102,21 +107,21 @@ CONDITIONS: tuple[Condition, ...] = (
         since=(6, 5), missing="ARM has no hard-lockup detector before Linux 6.5, and later only with SMP",
     ),
     Condition(
-        "hung_task", "a hung task", "panic-hung-task", "DETECT_HUNG_TASK",
+        "hung_task", "a hung task", "panic-hung-task", "DETECT_HUNG_TASK", "BOOTPARAM_HUNG_TASK_PANIC",
         "DEFAULT_HUNG_TASK_TIMEOUT", "Seconds after which a task that sleeps uninterruptibly hangs.",
         arguments=("hung_task_panic=1", "sysctl.kernel.hung_task_timeout_secs={hung_task}"),
         sysctls=(("kernel.hung_task_panic", "1"), ("kernel.hung_task_timeout_secs", "{hung_task}")),
         missing="the kernel has no hung-task detector",
     ),
     Condition(
-        "rcu_stall", "an RCU stall", "", "RCU_STALL_COMMON",
+        "rcu_stall", "an RCU stall", "", "RCU_STALL_COMMON", "",
         "RCU_CPU_STALL_TIMEOUT", "Seconds after which a CPU that holds up RCU is reported.",
         arguments=("rcupdate.rcu_cpu_stall_timeout={rcu_stall}", "sysctl.kernel.panic_on_rcu_stall=1"),
         sysctls=(("kernel.panic_on_rcu_stall", "1"),),
         missing="the RCU of a kernel for one CPU (TINY_RCU) finds no stalls",
     ),
     Condition(
-        "workqueue_stall", "a workqueue stall", "panic-workqueue-stall", "WQ_WATCHDOG",
+        "workqueue_stall", "a workqueue stall", "panic-workqueue-stall", "WQ_WATCHDOG", "BOOTPARAM_WQ_STALL_PANIC",
         arguments=("workqueue.watchdog_thresh={workqueue_stall}", "workqueue.panic_on_stall=1"),
         # kernel/workqueue.c: panic_on_stall is there in 6.12 and not in 6.1.
         since=(6, 12), missing="workqueue.panic_on_stall= came with Linux 6.12; before that a stall is only reported",

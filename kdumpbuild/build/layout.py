@@ -169,6 +169,11 @@ class Layout:
         return self.out / "matrix" / self.board.name
 
     @property
+    def logtest(self) -> Path:
+        """Results of the tests of other ways to keep a log, a folder for each."""
+        return self.out / "logtest" / self.board.name
+
+    @property
     def matrix_page(self) -> Path:
         """The matrix of all boards, for people."""
         return self.out / "crash-matrix.md"

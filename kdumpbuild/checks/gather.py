@@ -115,7 +115,8 @@ def facts_from_set(
     """Return the facts of an image set, read from its files. Raises UserError when it is not whole.
 
     ``production``: the product's .config, for a set whose production kernel was not built. ``dtb`` and ``cmdline``
-    are the product's as well. ``places``: ``file:line`` of the fragment lines behind the capture kernel's config.
+    are the product's as well; without a command line the set's own arguments for boot loaders count. ``places``:
+    ``file:line`` of the fragment lines behind the capture kernel's config.
     """
     manifest = _manifest(folder)
     values = _shell_values(folder / "kdump-load.conf")
@@ -125,6 +126,9 @@ def facts_from_set(
     own_vmlinux = folder / "debug" / "vmlinux"
     kernel = folder / board.arch.image
     is_arm = board.arch.name == "arm"
+    arguments_file = folder / "boot" / "arguments.txt"
+    if cmdline is None and arguments_file.is_file():
+        cmdline = f"@{arguments_file}"
     versions = _package_versions(manifest.get("tools", {}).get("userland", []))
     given = Given(
         arch=board.arch.name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild import files
 from kdumpbuild.analysis.dump import find_cause
+from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.crashtest.runner import Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS
 from kdumpbuild.errors import user_error
@@ -152,7 +153,7 @@ def run_matrix(
 def run_cell(board: Board, image_set: SetFiles, userland: Userland, work: Path, row: Row, cpus: str) -> Cell:
     """Crash once."""
     options = Options(
-        cmdline=f"{_QUICK} {row.cmdline}".strip(), qemu_args=("-smp", str(CPUS[cpus])), watchdog=WATCHDOG,
+        cmdline=f"{_QUICK} {row.cmdline}".strip(), qemu_args=("-smp", str(CPUS[cpus])), means=Means(watchdog=WATCHDOG),
         deadline=_DEADLINE,
     )  # fmt: skip
     verdict = run_crashtest(board, image_set, userland, TRIGGERS[row.trigger], work, options)

@@ -39,17 +39,29 @@ SAY_NO_DISK = "crashtest: no dump target "
 _KEY = re.compile(r"[a-z_]+")
 
 
-def plan_text(trigger: Trigger, marker: str, *, watchdog: int = 0, kdump: bool = True, mtd: str = "") -> str:
-    """Return the plan. Raises ValueError for a marker that cannot be a task's name.
+@dataclass(frozen=True)
+class Means:
+    """What the production system does besides crashing."""
 
-    ``watchdog``: seconds to which the hardware watchdog is set and from then on fed; 0 for none. ``kdump``: whether a
-    capture kernel is loaded. ``mtd``: name of the MTD partition whose beginning is a record.
-    """
+    watchdog: int = 0
+    """Seconds to which the machine's hardware watchdog is set and from then on fed; 0 for a machine without one."""
+    kdump: bool = True
+    """Whether a capture kernel is loaded before the crash."""
+    reset: bool = False
+    """Whether the machine resets itself some seconds after a trigger that came back."""
+    mtd: str = ""
+    """Name of the MTD partition whose beginning is kept as a record after the reset."""
+
+
+def plan_text(trigger: Trigger, marker: str, means: Means | None = None) -> str:
+    """Return the plan. Raises ValueError for a marker that cannot be a task's name."""
+    means = means or Means()
     if not re.fullmatch(r"[A-Za-z0-9-]+", marker) or len(marker) > MARKER_LENGTH:
         raise ValueError(f"{marker!r} cannot be a task's name")
     values = {
         "marker": marker, "trigger": trigger.name, "file": trigger.file, "text": trigger.text, "how": trigger.how,
-        "wait": trigger.wait, "watchdog": watchdog, "kdump": int(kdump), "mtd": mtd,
+        "wait": trigger.wait, "watchdog": means.watchdog, "kdump": int(means.kdump),
+        "reset": int(means.reset), "mtd": means.mtd,
     }  # fmt: skip
     return "".join(f"{key}={value}\n" for key, value in values.items())
 

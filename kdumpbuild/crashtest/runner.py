@@ -28,7 +28,7 @@ from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
 from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine, with_overlay
-from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, plan_text, read_boot_record
+from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
 from kdumpbuild.errors import Fault, UserError, user_error
@@ -64,12 +64,8 @@ class Options:
     """Bytes of the dump target."""
     install: Mapping[str, Path] = field(default_factory=dict)
     """Further files for the production system, by their path in it; they win over the image set's."""
-    watchdog: int = 0
-    """Seconds to which the machine's hardware watchdog is set; 0 for a machine without one."""
-    kdump: bool = True
-    """Whether a capture kernel is loaded before the crash."""
-    mtd: str = ""
-    """Name of the MTD partition whose beginning is read after the reset."""
+    means: Means = field(default_factory=Means)
+    """What the production system does besides crashing."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
 
@@ -241,8 +237,7 @@ def _prepare(
     """Make disk and production system. Return the digests of the earlier dump."""
     plan = work.content / FOLDER / "plan"
     plan.parent.mkdir(parents=True)
-    text = plan_text(trigger, marker, watchdog=options.watchdog, kdump=options.kdump, mtd=options.mtd)
-    plan.write_text(text, encoding="utf-8")
+    plan.write_text(plan_text(trigger, marker, options.means), encoding="utf-8")
     dumps = work.content / board.dump.directory
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
@@ -264,7 +259,7 @@ def _prepare(
 
 
 def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
-    if not options.watchdog:
+    if not options.means.watchdog:
         return ()
     arguments = machine_of(board).watchdog
     if not arguments:
