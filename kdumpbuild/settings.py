@@ -22,7 +22,7 @@ VARIABLES: Mapping[str, str] = {
     "OUT": "where the results go; default: out",
     "CACHE": "where unpacked sources and the userland are kept; default: ~/.cache/kdumpbuild",
     "JOBS": "how many compilers run at once; default: the number of processors",
-    "TRIGGER": "what crashes the crash test: sysrq, lkdtm-panic or lkdtm-null, several with commas; default: sysrq",
+    "TRIGGER": "what crashes the crash test, several with commas; default: sysrq; for matrix: its rows; default: all",
 }
 
 

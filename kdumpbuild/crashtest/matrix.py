@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild import files
 from kdumpbuild.analysis.dump import find_cause
+from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.crashtest.runner import Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS
@@ -226,8 +227,8 @@ def read_cells(folders: Iterable[Path]) -> list[Cell]:
 def page(cells: Iterable[Cell]) -> str:
     """Return the matrix for people: one table a cause, and what the logs said."""
     by_place = {(cell.trigger, f"{cell.arch} {cell.cpus}"): cell for cell in cells}
-    columns = sorted({column for _, column in by_place})
-    kernels = sorted({f"{cell.board}: Linux {cell.kernel}" for cell in by_place.values()})
+    columns = [f"{arch} {cpus}" for arch in ARCHES for cpus in CPUS]
+    kernels = sorted({f"{cell.board}: Linux {cell.kernel}" for cell in by_place.values()}) or ["Not run yet"]
     lines = _INTRO.format(watchdog=WATCHDOG, kernels="; ".join(kernels)).splitlines()
     for number, title in CAUSES.items():
         lines += ["", f"## {number}. {title}", "", f"| trigger | what it does | {' | '.join(columns)} |"]
