@@ -14,15 +14,16 @@ import shutil
 import statistics
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from kdumpbuild import files, steps
 from kdumpbuild.board.loader import find_board, find_boards, load_board
+from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.board.size import human
 from kdumpbuild.build import cpio, initramfs, kernel, scripts
 from kdumpbuild.build.layout import Layout, SetFiles
 from kdumpbuild.crashtest import TRIGGERS, Verdict, render, run_crashtest
+from kdumpbuild.crashtest.runner import Options
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.zimage import read_zimage
 from kdumpbuild.settings import Settings, read_settings
@@ -50,7 +51,7 @@ APPLETS = ("dd", "mkdir", "mount", "reboot", "sync", "umount")
 
 def article_set(settings: Settings, layout: Layout, folder: Path) -> SetFiles:
     """Make a set of the article's kind beside the real one, and return it."""
-    board = replace(layout.board, memory=replace(layout.board.memory, crashkernel=CRASHKERNEL))
+    board = layout.board
     ours, made = layout.set, SetFiles(folder, board.arch.image)
     shutil.copytree(ours.folder, folder)
     shutil.copyfile(ours.production_kernel, made.kernel)
@@ -69,6 +70,7 @@ def article_set(settings: Settings, layout: Layout, folder: Path) -> SetFiles:
         sys.exit(f"{ours.production_config}: the production kernel has no PROC_VMCORE, so it cannot capture")
     conf = scripts.load_conf(
         board,
+        crashkernel=CrashKernel(CRASHKERNEL),
         release="",
         image_size=read_zimage(made.kernel).image_size_for_kexec() if board.arch.image == "zImage" else None,
         kernel=made.kernel.name,
@@ -98,12 +100,12 @@ def compare(name: str, runs: int) -> None:
     ours, theirs = [], []
     with tempfile.TemporaryDirectory(dir=settings.out) as folder:
         article = article_set(settings, layout, Path(folder) / "set")
-        wide = replace(board, memory=replace(board.memory, crashkernel=CRASHKERNEL))
+        wide = Options(crashkernel=CRASHKERNEL)
         for number in range(runs):
             mine = run_crashtest(board, layout.set, target, TRIGGERS["sysrq"], Path(folder) / "ours")
             if not mine.passed:
                 sys.exit(render(mine))
-            other = run_crashtest(wide, article, target, TRIGGERS["sysrq"], Path(folder) / "article")
+            other = run_crashtest(board, article, target, TRIGGERS["sysrq"], Path(folder) / "article", wide)
             ours.append(committed(mine))
             theirs.append(committed(other))
             print(

@@ -27,7 +27,7 @@ def once(tree: Path, arch: str, cache: Path | None) -> tuple[float, float]:
     start = time.perf_counter()
     kconfig = open_kconfig(KernelTree.open(tree), Toolchain(arch, ARCHES[arch].cross_compile), cache)
     parsed = time.perf_counter()
-    for names in (("production", f"production-{arch}", "virt"),
+    for names in (("production", f"production-{arch}", "product", "virt"),
                   ("capture", f"capture-{arch}", "capture-ext4", "capture-virt")):  # fmt: skip
         fragments = [read_fragment(resources.FRAGMENTS / f"{name}.config") for name in names]
         resolve(kconfig, "allnoconfig", fragments).check()

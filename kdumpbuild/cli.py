@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_check
+from kdumpbuild import __version__, cli_board, cli_check, cli_ci
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.board.loader import find_boards, load_board
-from kdumpbuild.board.size import format_size
 from kdumpbuild.build import source, toolchain
-from kdumpbuild.errors import Exit, Fault, UserError
+from kdumpbuild.errors import Exit, UserError
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.resolve import resolve
@@ -57,12 +57,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kdumpbuild {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    boards = commands.add_parser("boards", help="list the boards that ship with kdumpbuild and those in BOARD_PATH")
-    boards.set_defaults(run=_boards)
+    boards = commands.add_parser("boards", help=cli_board.HELP_BOARDS)
+    boards.add_argument("--json", action="store_true", help="for programs: a list of objects")
+    boards.set_defaults(run=cli_board.run_boards)
+
+    cli_board.add_arguments(commands.add_parser("board", help=cli_board.HELP_BOARD))
 
     check = commands.add_parser("check", help=cli_check.HELP)
     cli_check.add_arguments(check)
     check.set_defaults(run=cli_check.run)
+
+    jobs = commands.add_parser("ci", help=cli_ci.HELP)
+    cli_ci.add_arguments(jobs)
+    jobs.set_defaults(run=cli_ci.run)
 
     why = commands.add_parser("explain", help="why a kernel option is on or off, and what would turn it on")
     why.add_argument("symbol", help="CONFIG_X, or X")
@@ -82,35 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=function)
         if function is _report:
             command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
+            command.add_argument("--json", action="store_true", help="for programs: one object")
 
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
-
-
-def _boards(args: argparse.Namespace) -> Exit:
-    del args
-    folders = [Path(p) for p in os.environ.get("BOARD_PATH", "").split(":") if p]
-    faults: list[Fault] = []
-    for name, path in sorted(find_boards(folders).items()):
-        try:
-            board = load_board(path)
-        except UserError as error:
-            faults += error.faults
-            continue
-        tested = f"crash test in QEMU {board.machine.machine.split(',')[0]}" if board.machine else "built and checked"
-        reserved = format_size(board.memory.crashkernel)
-        print(f"{name:20} {board.arch.name:6} crashkernel={reserved:5} {tested:28} {board.description}")
-    if faults:
-        raise UserError(*faults)
-    return Exit.CLEAN
 
 
 def _explain(args: argparse.Namespace) -> Exit:
     settings = read_settings(os.environ.get, Path.cwd())
     src = args.kernel_src or settings.kernel_src
     tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
-    prefix = args.cross_compile if args.cross_compile is not None else settings.cross_compile
-    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], prefix), settings.cache / "kconfig")
+    if args.cross_compile is not None:
+        settings = replace(settings, cross_compile=args.cross_compile)
+    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], settings), settings.cache / "kconfig")
     # A defconfig's name has no slash; a file in this folder gets one.
     config = args.config or "defconfig"
     resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])
@@ -120,6 +111,9 @@ def _explain(args: argparse.Namespace) -> Exit:
 
 def _report(args: argparse.Namespace) -> Exit:
     dump = open_dump(args.vmcore, args.vmlinux)
+    if args.json:
+        print(json.dumps(asdict(dump.crash()) | ({"dmesg": dump.dmesg} if args.dmesg else {}), indent=1))
+        return Exit.CLEAN
     print("\n".join(crash_lines(dump.crash())))
     if args.dmesg:
         print(f"\n{dump.dmesg}")

@@ -64,7 +64,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, hint: str = "set OUT (or CACHE) to a folder that can be written") -> Iterator[None]:
     """Turn what the operating system says against writing at ``path`` into a UserError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,6 @@ def writing(path: Path) -> Iterator[None]:
                 f"no space left while writing {path}",
                 hint=f"free space on the file system of {path.parent}, or set OUT (or CACHE) to another place",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise user_error(
-                f"cannot write {path}: {error.strerror}", hint="set OUT (or CACHE) to a folder that can be written"
-            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise user_error(f"cannot write {path}: {error.strerror}", hint=hint) from error
         raise

@@ -35,6 +35,7 @@ _PACKAGE_OF = {
     "mmdebstrap": "mmdebstrap",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-arm": "qemu-system-arm",
+    "sfdisk": "fdisk",
     "xz": "xz-utils",
 }
 
@@ -82,17 +83,19 @@ def run(
     env: Mapping[str, str] | None = None,
     hint: str = "",
     accept: Container[int] = (0,),
+    stdin: str = "",
 ) -> str:
     """Run a program to its end and return its standard output.
 
-    ``what`` says what was being done, for the error; ``accept`` holds the exit statuses that are no failure.
+    ``what`` says what was being done, for the error; ``accept`` holds the exit statuses that are no failure;
+    ``stdin`` is what it reads.
     Raises UserError when the program is missing or fails.
     """
     args = [str(arg) for arg in argv]
     args[0] = str(which(args[0], needed_for=f"to {what}"))
     try:
         done = subprocess.run(
-            args, cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, capture_output=True,
+            args, cwd=cwd, env=environment(env), input=stdin, capture_output=True,
             text=True, errors="replace", check=False,
         )  # fmt: skip
     except OSError as error:

@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from kdumpbuild import __version__, files, run
+from kdumpbuild import __version__, files, resources, run
 from kdumpbuild.board import logs, panic
 from kdumpbuild.board.loader import fragment_path, patch_path
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
+from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
-from kdumpbuild.checks.gather import facts_from_set
+from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import find_triggers, run_crashtest
+from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, to_junit, too_old
 from kdumpbuild.crashtest import logtest as log_test
 from kdumpbuild.crashtest import matrix as crash_matrix
 from kdumpbuild.crashtest import render as render_verdict
 from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
+from kdumpbuild.derive import blobs
+from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.fragment import Fragment, Line, read_fragment
+from kdumpbuild.kconfig.fragment import Fragment, Line, parse_fragment, read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
@@ -39,21 +42,34 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
-    from kdumpbuild.build.layout import Layout
+    from kdumpbuild.build.reservation import Reservation
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.resolve import Resolution, Waived
     from kdumpbuild.kconfig.tree import KernelTree
     from kdumpbuild.settings import Settings
 
 
-ROLES = ("production", "capture")
-
-
-def roles(board: Board) -> tuple[str, ...]:
+def roles(board: Board, settings: Settings) -> tuple[str, ...]:
     """Return the kernels that are built for a board."""
     own = board.capture.kernel == "own"
-    production = board.production.build or not own
+    production = settings.kernel_build is None and (board.production.build or not own)
     return (*(["production"] if production else []), *(["capture"] if own else []))
+
+
+def check_product(settings: Settings, board: Board) -> None:
+    """Raise UserError for every file that KERNEL_BUILD lacks of a built kernel."""
+    build = settings.kernel_build
+    if build is None:
+        return
+    wanted = (".config", "include/config/kernel.release", "vmlinux", f"arch/{board.arch.name}/boot/{board.arch.image}")
+    missing = [
+        Fault(f"has no {name}", where=f"KERNEL_BUILD={build}", why=f"needed for the board {board.name}",
+              hint="give the folder that make was called with as O=, or the tree when it was built in place")
+        for name in wanted
+        if not (build / name).is_file()
+    ]  # fmt: skip
+    if missing:
+        raise UserError(*missing)
 
 
 def fragments(board: Board) -> dict[str, list[Path]]:
@@ -93,6 +109,12 @@ def patch_files(board: Board) -> list[Path]:
     return [patch_path(name, board.path) for name in board.production.patches]
 
 
+def stand_in_layout(settings: Settings, layout: Layout) -> Layout:
+    """Return the folders of what stands in for a board in the crash test."""
+    derived = layout.derived("capture") if layout.board.drivers is not None else None
+    return Layout(settings.out / "stand-in", settings.cache, standin.stand_in(layout.board, derived))
+
+
 def prepare_source(settings: Settings) -> None:
     """Unpack the kernel source, once."""
     found = source.locate(settings.kernel_src, settings.cache)
@@ -121,7 +143,7 @@ def config_facts(settings: Settings, board: Board) -> object:
     return [
         __version__,
         source.fingerprint(found),
-        toolchain.find(board.arch, settings.cross_compile).check(),
+        toolchain.find(board.arch, settings).fingerprint(),
         board.production,
         board.capture,
         board.dump.filesystem,
@@ -129,14 +151,25 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.panic,
         board.logs,
         patched.digest(patch_files(board)),
+        board.dtb,
+        board.drivers,
         settings.kernel_config,
+        settings.kernel_build,
     ]
+
+
+def config_files(layout: Layout) -> list[Path]:
+    """Return what resolving the configs leaves behind."""
+    board = layout.board
+    made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
+    made += [layout.dtb] if board.dtb else []
+    return made + ([layout.derived("capture")] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
     """Resolve both configs, verify every requested line, emit."""
     board = layout.board
-    chain = toolchain.find(board.arch, settings.cross_compile)
+    chain = toolchain.find(board.arch, settings)
     tree = kernel_tree(settings, layout, "capture")
     kconfig = open_kconfig(tree, chain, settings.cache / "kconfig")
     product = kernel_tree(settings, layout, "production")
@@ -145,12 +178,25 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     # The board file's own lines come after the shipped ones and before the product's fragments.
     wanted["production"].insert(-len(board.production.fragments) or len(wanted["production"]), board_fragment(board))
     base = str(settings.kernel_config or _base(board))
+    if board.dtb:
+        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is not None:
+        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
+        for role, start in bases.items():
+            text = derived.fragment_text(kconfig, start, wanted[role])
+            files.write_text(layout.derived(role), text)
+            wanted[role].append(parse_fragment(text, layout.derived(role)))
+        for line in derived.told():
+            _say(f"{board.name}: {line}")
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(product_kconfig, base, wanted["production"], board)
+        if settings.kernel_build is not None:
+            check_complete(settings.kernel_build, texts[layout.fragment])
         texts[layout.config("production")] = production.config_text
         waived += production.waived
     except UserError as error:
@@ -185,12 +231,24 @@ def _production(
     return smallest.resolution, smallest.text
 
 
+def check_complete(build: Path, fragment: str) -> None:
+    """Raise UserError when a finished production kernel still lacks what kdump needs of it."""
+    missing = [f"{name}={value}" for name, value in kernel.symbols(fragment).items()]
+    if missing:
+        raise user_error(
+            f"the production kernel was built without {len(missing)} options that kdump needs",
+            where=f"KERNEL_BUILD={build}",
+            why="\n".join(missing),
+            hint="merge them into its config and build it again; `doit config KERNEL_CONFIG=…` writes them as a\n"
+            "fragment, production.cfg, with the reason of each",
+        )
+
+
 def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
-    chain = toolchain.find(board.arch, settings.cross_compile)
-    patches = patched.digest(patch_files(board))
-    return [source.fingerprint(found), chain.cross_compile, chain.check(), board.dtb, patches]
+    chain = toolchain.find(board.arch, settings)
+    return [source.fingerprint(found), chain, chain.check(), patched.digest(patch_files(board))]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
@@ -203,9 +261,8 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
             config=layout.config(role),
             kbuild=layout.kbuild(role),
             arch=board.arch,
-            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            toolchain=toolchain.find(board.arch, settings),
             jobs=settings.jobs,
-            dtb=board.dtb,
             log=layout.log(f"kernel-{role}"),
             progress=progress,
         )
@@ -235,22 +292,39 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
 
 def set_files(layout: Layout) -> list[Path]:
     """Return the files whose absence makes a set incomplete."""
-    made, board = layout.set, layout.board
+    made = layout.set
     wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
     wanted += [made.boot_arguments, made.sysctl, made.production_fragment, made.capture_config, made.capture_vmlinux]
-    if board.production.build:
+    if layout.has_production:
         wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
     return wanted
 
 
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
-    del settings
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, board.panic, board.logs]
+    return [__version__, board.memory, board.capture, board.dtb, board.panic, board.logs, settings.kernel_build]
 
 
-def assemble_set(settings: Settings, layout: Layout) -> None:
+def extend_initramfs(own: Layout, standing: Layout) -> None:
+    """Make a stand-in's initramfs of the board's own."""
+    with files.writing(standing.initramfs):
+        beside = standing.initramfs.with_suffix(".new")
+        beside.write_bytes(standin.initramfs(own.initramfs.read_bytes(), standing.board))
+        beside.replace(standing.initramfs)
+
+
+def stand_in_facts(standing: Layout) -> object:
+    """Return what a stand-in's initramfs depends on, besides the board's own."""
+    return scripts.capture_conf(standing.board)
+
+
+def assemble_stand_in(settings: Settings, own: Layout, standing: Layout) -> None:
+    """Put a stand-in's image set together: it reserves what the board's own set asks for."""
+    assemble_set(settings, standing, standin.reservation(imageset.reserved(own.set), standing.board))
+
+
+def assemble_set(settings: Settings, layout: Layout, reservation: Reservation | None = None) -> None:
     """Put the image set together."""
     board = layout.board
     waived = json.loads(layout.report.read_text(encoding="utf-8"))["waived"]
@@ -258,11 +332,28 @@ def assemble_set(settings: Settings, layout: Layout) -> None:
         layout,
         imageset.Ingredients(
             source=source.identity(source.locate(settings.kernel_src, settings.cache)),
-            toolchain=toolchain.find(board.arch, settings.cross_compile),
+            toolchain=toolchain.find(board.arch, settings),
             userland=open_userland(settings, board.arch).packages,
             waived=tuple(waived),
         ),
+        reservation,
     )
+
+
+def check_given_set(layout: Layout) -> None:
+    """Raise UserError when what IMAGE_SET names is not a set of this board."""
+    made = layout.set
+    where = f"IMAGE_SET={made.folder}"
+    if not made.manifest.is_file():
+        raise user_error(
+            "there is no image set: it has no manifest.json", where=where,
+            hint="give the folder that `doit build`, Yocto (deploy/images/…/kdump) or Buildroot (images/kdump) made",
+        )  # fmt: skip
+    board = imageset.read_manifest(made).get("board")
+    if board != layout.board.name:
+        raise user_error(
+            f"this is a set of the board {board}, not of {layout.board.name}", where=where, hint=f"BOARD={board}"
+        )
 
 
 def say_built(layout: Layout) -> None:
@@ -275,30 +366,47 @@ def say_built(layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"\nimage set of {board.name}, Linux {manifest['kernel']['release']}: {made.folder}")
     console.print(table)
-    reserved = format_size(board.memory.crashkernel)
-    console.print(f"  reserve the memory: add crashkernel={reserved} to the production kernel's command line")
+    asked = manifest["crashkernel"]
+    console.print(f"  reserve the memory: add {asked['argument']} to the production kernel's command line")
+    console.print(f"    ({asked['from']})")
     console.print(f"  all that it needs there is in {made.boot_arguments}")
     for note in manifest["notes"]:
         console.print(f"  note: {note}")
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
-    if board.machine is not None:
-        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={board.name}\n")
+    named = board.name if board.path.parent == resources.BOARDS else str(board.path)
+    if board.machine is not None or not standin.why_not(board):
+        console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={named}\n")
     else:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
 
 
 def crashtest(settings: Settings, layout: Layout) -> None:
     """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
-    board = layout.board
+    board, image_set, options = layout.board, layout.set, Options(qemu=settings.qemu)
+    if board.machine is None:
+        standing = stand_in_layout(settings, layout)
+        options = Options(
+            qemu=settings.qemu,
+            dtb=standin.device_tree(standing.board, settings.qemu, standing.work / "virt.dtb"),
+            stand_in=standin.story(board, layout.set, standing.board, standing.set),
+        )
+        board, image_set = standing.board, standing.set
     triggers = find_triggers(settings.triggers or ("sysrq",))
     target = open_userland(settings, board.arch)
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    old = too_old(board, settings.qemu)
+    if old:
+        console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
+        return
     failed = []
+    verdicts = []
     for trigger in triggers:
         _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
-        verdict = run_crashtest(board, layout.set, target, trigger, layout.crashtest / trigger.name)
+        verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
         console.print(render_verdict(verdict))
+        verdicts.append(verdict)
+        files.write_text(layout.junit, to_junit(verdicts))
         if not verdict.passed:
             failed.append(trigger.name)
     if failed:
@@ -362,7 +470,7 @@ def calibrate(settings: Settings, layout: Layout) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
     found = calibrate_set(
-        board, layout.set, target, layout.crashtest / "calibrate",
+        board, layout.set, target, layout.crashtest / "calibrate", settings.qemu,
         lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
     )  # fmt: skip
     console.print(
@@ -375,7 +483,8 @@ def check(settings: Settings, layout: Layout) -> None:
     """Check a board's image set for all that is known to break kdump. Raises UserError when there are errors."""
     board = layout.board
     # Where the capture kernel's lines were asked for, so that a finding points at the fragment and not at its result.
-    places = json.loads(layout.report.read_text(encoding="utf-8"))["places"]
+    report_file = layout.report
+    places = json.loads(report_file.read_text(encoding="utf-8"))["places"] if report_file.is_file() else {}
     facts = facts_from_set(layout.set.folder, board, production=settings.kernel_config, places=places)
     report = check_facts(facts)
     print_report(report, Console(soft_wrap=True, highlight=False), title=f"image set of {board.name}", verbose=True)

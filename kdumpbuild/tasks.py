@@ -30,6 +30,7 @@ from kdumpbuild import files, resources, steps
 from kdumpbuild.board.loader import find_board, find_boards, fragment_path, load_board
 from kdumpbuild.build import imageset, source, userland
 from kdumpbuild.build.layout import Layout
+from kdumpbuild.crashtest import standin
 from kdumpbuild.errors import Fault, UserError, user_error
 from kdumpbuild.settings import Settings, read_settings, refuse_unknown
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
     "task_crashtest", "task_image", "task_initramfs", "task_kernel", "task_logtest", "task_matrix",
-    "task_source", "task_test", "task_userland",
+    "task_predictions", "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
 
@@ -67,6 +68,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         super().complete_run()
 
 
+_STAND_IN = "+virt"
+"""Behind a board's name in the tasks of its stand-in. No board's name has a plus in it."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What the command line and the environment say."""
@@ -77,7 +82,23 @@ class Context:
 
     def layout(self, name: str) -> Layout:
         """Return the folders of a board's build."""
-        return Layout(self.settings.out, self.settings.cache, self.boards[name])
+        settings = self.settings
+        return Layout(settings.out, settings.cache, self.boards[name], settings.kernel_build, settings.image_set)
+
+    def stand_in(self, name: str) -> Layout | None:
+        """Return the folders of what stands in for a board without a machine; None for all others."""
+        board = self.boards[name]
+        if board.machine is not None or standin.why_not(board):
+            return None
+        return steps.stand_in_layout(self.settings, self.layout(name))
+
+    def builds(self) -> Iterator[tuple[str, Layout]]:
+        """Yield the name in tasks and the folders of all that is built: each board, and what stands in for it."""
+        for name in sorted(self.boards):
+            yield name, self.layout(name)
+            standing = self.stand_in(name)
+            if standing is not None:
+                yield f"{name}{_STAND_IN}", standing
 
 
 @functools.cache
@@ -89,6 +110,8 @@ def context() -> Context:
         known = find_boards(settings.board_path)
         chosen = [find_board(choice, known, settings.base) for choice in settings.boards]
         boards = {path.stem: load_board(path) for path in chosen}
+        for board in boards.values():
+            steps.check_product(settings, board)
         # A fault in a board that nobody chose stops nobody.
         for name, path in known.items():
             if name not in boards:
@@ -174,12 +197,14 @@ def _userland_facts(settings: Settings, stamp: Path) -> object:
 def task_config() -> Iterator[Task]:
     """Resolve, verify and emit the production and capture configs."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
+    for name, layout in ctx.builds():
+        board = layout.board
         fragments = steps.fragments(board)
         own = [ctx.settings.kernel_config] if ctx.settings.kernel_config else []
         if "/" in board.production.base:
             own.append(fragment_path(board.production.base, board.path))
+        if board.own_dtb is not None:
+            own.append(board.own_dtb)
         yield {
             "name": name,
             "doc": f"configs of {name}",
@@ -190,7 +215,7 @@ def task_config() -> Iterator[Task]:
             "task_dep": ["source"],
             "targets": [
                 str(path)
-                for path in (layout.config("production"), layout.config("capture"), layout.fragment, layout.report)
+                for path in steps.config_files(layout)
             ],
             "uptodate": [Unchanged(functools.partial(steps.config_facts, ctx.settings, board))],
             "clean": [(_remove, [layout.work])],
@@ -201,10 +226,9 @@ def task_config() -> Iterator[Task]:
 def task_kernel() -> Iterator[Task]:
     """Compile the capture kernel, and the production kernel of a board that the crash test boots."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
-        for role in steps.roles(board):
-            products = [layout.kernel(role), layout.vmlinux(role), *([layout.dtb(role)] if board.dtb else [])]
+    for name, layout in ctx.builds():
+        for role in steps.roles(layout.board, ctx.settings):
+            products = [layout.kernel(role), layout.vmlinux(role)]
             yield {
                 "name": f"{name}-{role}",
                 "doc": f"the {role} kernel of {name}",
@@ -212,7 +236,7 @@ def task_kernel() -> Iterator[Task]:
                 "file_dep": [str(layout.config(role))],
                 "task_dep": ["source"],
                 "targets": [str(path) for path in products],
-                "uptodate": [Unchanged(functools.partial(steps.kernel_facts, ctx.settings, board))],
+                "uptodate": [Unchanged(functools.partial(steps.kernel_facts, ctx.settings, layout.board))],
                 "clean": [(_remove, [layout.kbuild(role)])],
                 **_QUIET,
             }
@@ -221,8 +245,11 @@ def task_kernel() -> Iterator[Task]:
 def task_initramfs() -> Iterator[Task]:
     """Pack the crash initramfs: init, its configuration, BusyBox, makedumpfile, vmcore-dmesg."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
+    for name, layout in ctx.builds():
+        board = layout.board
+        if name.endswith(_STAND_IN):
+            yield _stand_in_initramfs(name, ctx.layout(board.name), layout)
+            continue
         config = layout.config(imageset.capture_role(board))
         templates = sorted((resources.TEMPLATES / "initramfs").iterdir())
         yield {
@@ -238,19 +265,48 @@ def task_initramfs() -> Iterator[Task]:
         }
 
 
+def _stand_in_initramfs(name: str, own: Layout, standing: Layout) -> Task:
+    conf = resources.TEMPLATES / "initramfs" / "kdump.conf.j2"
+    return {
+        "name": name,
+        "doc": f"the crash initramfs of {own.board.name}, for the machine that stands in for it",
+        "actions": [act(steps.extend_initramfs, own, standing)],
+        "file_dep": [str(own.initramfs), str(conf)],
+        "targets": [str(standing.initramfs)],
+        "uptodate": [Unchanged(functools.partial(steps.stand_in_facts, standing))],
+        "clean": True,
+        **_QUIET,
+    }
+
+
 def task_image() -> Iterator[Task]:
     """Put the image set together: kernel, initramfs, scripts, debug files, manifest."""
     ctx = context()
-    for name, board in sorted(ctx.boards.items()):
-        layout = ctx.layout(name)
-        parts = [layout.initramfs, layout.fragment, layout.config("production")]
-        for role in steps.roles(board):
+    for name, layout in ctx.builds():
+        board, assemble = layout.board, act(steps.assemble_set, ctx.settings, layout)
+        if layout.given is not None:
+            yield {
+                "name": name,
+                "doc": f"look at the image set {layout.given}",
+                "actions": [act(steps.check_given_set, layout)],
+                "task_dep": [f"userland:{board.arch.name}"],
+                **_QUIET,
+            }
+            continue
+        parts = [layout.initramfs, layout.fragment, layout.config("production"), *([layout.dtb] if board.dtb else [])]
+        if layout.product is not None:
+            parts += [layout.kernel("production"), layout.vmlinux("production")]
+        if name.endswith(_STAND_IN):
+            own = ctx.layout(board.name)
+            parts.append(own.set.manifest)
+            assemble = act(steps.assemble_stand_in, ctx.settings, own, layout)
+        for role in steps.roles(board, ctx.settings):
             parts += [layout.config(role), layout.kernel(role), layout.vmlinux(role)]
         parts += sorted(p for folder in ("target", "boot") for p in (resources.TEMPLATES / folder).iterdir())
         yield {
             "name": name,
             "doc": f"the image set of {name}, in {layout.set.folder}",
-            "actions": [act(steps.assemble_set, ctx.settings, layout)],
+            "actions": [assemble],
             "file_dep": [str(path) for path in parts],
             "targets": [str(path) for path in steps.set_files(layout)],
             "uptodate": [Unchanged(functools.partial(steps.set_facts, ctx.settings, layout))],
@@ -295,10 +351,16 @@ def task_crashtest() -> Task:
     ctx = context()
     return {
         "actions": [act(_for_each, ctx, steps.crashtest)],
-        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "task_dep": [f"image:{name}" for name in _crashed(ctx)],
         "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
         **_QUIET,
     }
+
+
+def _crashed(ctx: Context) -> list[str]:
+    """Return the builds that a crash test of the selected boards needs."""
+    wanted = {*ctx.selected, *(f"{name}{_STAND_IN}" for name in ctx.selected)}
+    return [name for name, _ in ctx.builds() if name in wanted]
 
 
 def task_matrix() -> Task:
@@ -340,7 +402,7 @@ def task_test() -> Iterator[Task]:
         (
             "boot",
             "real crashes of both virt boards",
-            [*python, "pytest", "-q", "-m", "boot"],
+            [*python, "pytest", "-q", "-m", "boot and not slow"],
             ["image:arm-virt", "image:arm64-virt"],
         ),
     ):
@@ -356,6 +418,18 @@ def task_test() -> Iterator[Task]:
         "doc": "say that all passed",
         "actions": [act(steps.say_tested, ctx.settings)],
         "task_dep": [f"test:{name}" for name in ("lint", "types", "unit", "boot")],
+        **_QUIET,
+    }
+
+
+def task_predictions() -> Task:
+    """Run the tests of rules that take a kernel of their own to prove; `test` leaves them out."""
+    ctx = context()
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow"]
+    here = Path(__file__).resolve().parent.parent
+    return {
+        "actions": [act(steps.run_tests, ctx.settings, "predictions", command, here)],
+        "task_dep": ["image:arm-virt", "image:arm64-virt"],
         **_QUIET,
     }
 
@@ -392,8 +466,15 @@ def _clean(ctx: Context) -> None:
     """Remove all that was made for BOARD, or for every board when none is given. The cache stays."""
     for name in ctx.selected or sorted(ctx.boards):
         layout = ctx.layout(name)
-        made = [layout.set.folder, layout.work, layout.crashtest, layout.matrix, layout.logtest]
-        made += [layout.kbuild(role) for role in steps.ROLES]
+        # What came from elsewhere is not ours to remove.
+        made = [layout.kbuild(role) for role in steps.roles(layout.board, ctx.settings)]
+        made += [layout.work, layout.crashtest, layout.matrix, layout.logtest]
+        made += [layout.set.folder] if layout.given is None else []
+        standing = ctx.stand_in(name)
+        if standing is not None:
+            made += [standing.set.folder, standing.work]
+            made += [standing.kbuild(role) for role in steps.roles(standing.board, ctx.settings)]
+            made += standing.logs.glob(f"{name}-*.log")
         made += [layout.check("json"), layout.check("sarif"), *layout.logs.glob(f"{name}-*.log")]
         for path in made:
             if path.exists():

@@ -27,6 +27,10 @@ class Arch:
     """Whether the kernel has kexec_file_load(2), that is ``kexec -s`` (Linux, kernel/Kconfig.kexec: arm never)."""
     makedumpfile: tuple[str, ...]
     """makedumpfile's options for the form of the filtered dump, without the dump level."""
+    bytes_per_page: int
+    """What the kernel's map of its memory takes for each page of 4 KiB."""
+    memmap_block: int
+    """The map covers multiples of this many bytes, there or not."""
     region_alignment: int
     """Alignment in bytes of an automatically placed crash region (Linux, ``CRASH_ALIGN``)."""
     command_line_size: int
@@ -46,6 +50,8 @@ ARCHES: dict[str, Arch] = {
         # ELF: drgn cannot read arm's kdump-compressed form. No mmap of /proc/vmcore: makedumpfile's mmap of
         # a region whose end is not aligned to a page block made the capture kernel report bad page maps.
         makedumpfile=("-E", "--non-mmap"),
+        bytes_per_page=36,  # struct page, and the padding of a flat map; counted in three capture kernels
+        memmap_block=4 << 10,
         region_alignment=128 << 20,
         command_line_size=1024,
     ),
@@ -59,6 +65,8 @@ ARCHES: dict[str, Arch] = {
         elf_class=64,
         kexec_file_load=True,
         makedumpfile=("-l",),
+        bytes_per_page=64,  # struct page
+        memmap_block=128 << 20,  # a section (Linux, arch/arm64/include/asm/sparsemem.h, SECTION_SIZE_BITS)
         region_alignment=2 << 20,
         command_line_size=2048,
     ),

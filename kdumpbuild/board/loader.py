@@ -16,6 +16,7 @@ from kdumpbuild.board.model import (
     Bank,
     Board,
     Capture,
+    Drivers,
     Dump,
     Machine,
     Memory,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _FILESYSTEMS = ("ext4", "f2fs", "vfat")
 _MEBIBYTE = 1 << 20
+UNANSWERED = "?"
+"""A value that waits for an answer; above it stands the question (``kdumpbuild board new`` writes both)."""
 
 
 def find_boards(board_path: Sequence[Path] = ()) -> dict[str, Path]:
@@ -142,6 +145,18 @@ class _Source:
                 return number
         return best
 
+    def question(self, line: int) -> tuple[str, str]:
+        """Return the question that stands in comments above a line, and what is said with it."""
+        said: list[str] = []
+        for text in reversed(self.lines[: line - 1]):
+            if not text.startswith("#"):
+                break
+            words = text.lstrip("# ")
+            if match := re.match(r"Question \d+: (.*)", words):
+                return match[1], "\n".join(reversed(said))
+            said.append(words)
+        return f'"{UNANSWERED}" stands there', "write the value"
+
     def _is_array(self, tables: Sequence[str]) -> bool:
         return any(re.match(rf"\s*\[\[\s*{re.escape('.'.join(tables))}\s*\]\]", line) for line in self.lines)
 
@@ -170,6 +185,10 @@ class _Table:
                 self.fault(key, f"missing; it wants {kind_name}", hint)
             return default
         value = self._data[key]
+        if value in (UNANSWERED, [UNANSWERED]):
+            question, hint = self._source.question(self.line(key))
+            self.fault(key, f"not answered yet: {question}", hint)
+            return default
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             self.fault(key, f"{value!r} is not {kind_name}", hint)
             return default
@@ -210,6 +229,23 @@ class _Table:
                 self.fault(key, f"{item!r} is not a text", "a list of texts, each in quotes")
         return tuple(item for item in value if isinstance(item, str))
 
+    def text_or_texts(self, key: str, hint: str) -> tuple[str, ...]:
+        """Return a text, or a list of them, as a list; none when the key is missing."""
+        if isinstance(self._data.get(key), list):
+            return self.texts(key)
+        value = self.text(key, default="", hint=hint)
+        return (value,) if value else ()
+
+    def symbols(self) -> tuple[tuple[str, str], ...]:
+        """Return all keys of the table with their values, which name symbols or are empty."""
+        found = []
+        for key in self._data:
+            value = self.text(key, default="")
+            if not re.fullmatch(r"(CONFIG_\w+([ ,]+CONFIG_\w+)*)?", value):
+                self.fault(key, f"{value!r} names no symbol", 'write "CONFIG_X", or "" for: needs no driver')
+            found.append((key, value))
+        return tuple(found)
+
     def size(self, key: str, hint: str) -> int:
         value = self._take(key, str, "a size in quotes", None, hint)
         try:
@@ -230,6 +266,9 @@ class _Table:
             self.fault(key, "is not a list of tables", f"write [[{key}]]")
             return []
         return [_Table(self._source, item, (*self._keys, key, number)) for number, item in enumerate(value)]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._data
 
     def end(self) -> None:
         """Note every key that nobody asked for."""
@@ -252,6 +291,7 @@ def _read(top: _Table, path: Path) -> Board:
         path=path,
         description=top.text("description"),
         arch=ARCHES.get(arch_name, ARCHES["arm"]),
+        soc=top.text("soc", default=""),
         dtb=top.text("dtb", default=""),
         memory=memory,
         production=_production(top.table("production", required=False), path),
@@ -262,14 +302,39 @@ def _read(top: _Table, path: Path) -> Board:
         panic=read_panic(top.table("panic", required=False)),
         logs=read_logs(top.table("logs", required=False), memory.ram, 2 if arch_name == "arm64" else 1),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
+        drivers=_drivers(top.table("drivers", required=False)),
     )
+    if board.drivers is not None and not board.dtb:
+        top.fault("drivers", "there is no device tree to derive from",
+                  'write dtb = "name.dtb" (in the kernel\'s build) or dtb = "./product.dtb"')  # fmt: skip
+    if board.own_dtb is not None and not board.own_dtb.is_file():
+        top.fault("dtb", f"there is no file {board.own_dtb}", "a path is relative to the board file")
+    elif board.dtb and not board.dtb.endswith(".dtb") and board.own_dtb is None:
+        top.fault("dtb", f"{board.dtb!r} is no name in the kernel's build", "it ends with .dtb; a path begins with ./")
     top.end()
     return board
 
 
+def _drivers(table: _Table | None) -> Drivers | None:
+    if table is None:
+        return None
+    node = "a node's path, an alias (mmc0) or a label (&usdhc3)"
+    answers = table.table("answers", required=False)
+    drivers = Drivers(
+        storage=table.text("storage", hint=f"the controller that the dump target hangs on: {node}"),
+        console=table.text("console", default="", hint=node),
+        watchdogs=table.text_or_texts("watchdog", hint=node),
+        nodes=table.texts("nodes"),
+        without=table.texts("without"),
+        answers=answers.symbols() if answers is not None else (),
+    )
+    table.end()
+    return drivers
+
+
 def _memory(table: _Table | None) -> Memory:
     if table is None:
-        return Memory((), 0)
+        return Memory((), None)
     banks = []
     hint = 'write ram = ["512M@0x40000000"]: size@address for each bank'
     for text in table.texts("ram", default=None):
@@ -284,15 +349,29 @@ def _memory(table: _Table | None) -> Memory:
     for low, high in itertools.pairwise(banks):
         if low.end > high.base:
             table.fault("ram", f"the banks at {low.base:#x} and {high.base:#x} overlap", hint)
-    crashkernel = table.size("crashkernel", 'write crashkernel = "24M"')
-    total = sum(bank.size for bank in banks)
-    if crashkernel and banks and not 4 * _MEBIBYTE <= crashkernel <= total // 2:
-        table.fault("crashkernel", f"{format_size(crashkernel)} cannot work with {format_size(total)} of RAM",
-                    f"at least 4M and at most half of the RAM, {format_size(total // 2)}")  # fmt: skip
-    if crashkernel % _MEBIBYTE:
-        table.fault("crashkernel", "is not a multiple of 1M", 'write crashkernel = "24M"')
+    crashkernel, crash_base = _crashkernel(table, sum(bank.size for bank in banks))
     table.end()
-    return Memory(tuple(banks), crashkernel)
+    return Memory(tuple(banks), crashkernel, crash_base)
+
+
+def _crashkernel(table: _Table, total: int) -> tuple[int | None, int | None]:
+    hint = 'leave it out, and it is computed; or write crashkernel = "24M", or "24M@0x48000000"'
+    text = table.text("crashkernel", default="auto", hint=hint)
+    if text in ("auto", ""):
+        return None, None
+    size_text, at, base_text = text.partition("@")
+    try:
+        size = parse_size(size_text)
+        base = parse_size(base_text) if at else None
+    except ValueError as error:
+        table.fault("crashkernel", str(error), hint)
+        return None, None
+    if total and not 4 * _MEBIBYTE <= size <= total // 2:
+        table.fault("crashkernel", f"{format_size(size)} cannot work with {format_size(total)} of RAM",
+                    f"at least 4M and at most half of the RAM, {format_size(total // 2)}")  # fmt: skip
+    if size % _MEBIBYTE or (base or 0) % _MEBIBYTE:
+        table.fault("crashkernel", "is not a multiple of 1M", hint)
+    return size, base
 
 
 def _fragments(table: _Table, path: Path) -> tuple[str, ...]:
@@ -313,6 +392,7 @@ def _production(table: _Table | None, path: Path) -> Production:
         fragments=_fragments(table, path),
         build=table.boolean("build", default=False),
         patches=_patches(table, path),
+        cmdline=table.text("cmdline", default=""),
     )
     table.end()
     return production
@@ -378,15 +458,31 @@ def _machine(table: _Table | None) -> Machine | None:
         return None
     machine = Machine(
         machine=table.text("machine"),
-        cpu=table.text("cpu"),
+        cpu=table.text("cpu", default=""),
         smp=table.integer("smp", default=1, low=1, high=64),
-        disk=table.texts("disk", default=None),
+        disk=table.texts("disk"),
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
-        watchdog=table.texts("watchdog"),
+        card=table.integer("card", low=0, high=15) if "card" in table else None,
+        ram=table.size("ram", 'write ram = "1G"') if "ram" in table else 0,
+        serial=table.integer("serial", default=0, low=0, high=15),
+        qemu=_qemu_version(table, "qemu", "7.2"),
+        watchdog=_qemu_version(table, "watchdog", ""),
+        reset=table.texts("reset"),
     )
+    if (machine.card is None) == (not machine.disk):
+        table.fault("disk", "either disk or card is wanted",
+                    'disk = ["-device", "…,drive=dump"], or card = 0: an SD card in the first slot')  # fmt: skip
     table.end()
     return machine
+
+
+def _qemu_version(table: _Table, key: str, default: str) -> tuple[int, ...]:
+    text = table.text(key, default=default)
+    if text and not re.fullmatch(r"\d+\.\d+", text):
+        table.fault(key, f"{text!r} is not a version of QEMU", f'write {key} = "10.0"')
+        return ()
+    return tuple(int(number) for number in text.split(".")) if text else ()
 
 
 def _waiver(table: _Table) -> Waiver:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild.board.model import Bank
+from kdumpbuild.board.size import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +51,12 @@ class CrashKernel:
     """``,high``: above the DMA zones (arm64)."""
     low: int | None = None
     """``,low``: the share in low memory that goes with ``,high``."""
+
+    @property
+    def argument(self) -> str:
+        """The value of ``crashkernel=`` that asks for this: ``14M``, ``14M@0x47000000``."""
+        suffix = ",high" if self.high else f"@{self.base:#x}" if self.base is not None else ""
+        return f"{format_size(self.size)}{suffix}"
 
 
 def memparse(text: str) -> tuple[int, str]:
@@ -194,12 +201,12 @@ def arm64_load_size(image_size: int, text_offset: int, initramfs: int, dtb: int)
     return align_up(text_offset + image_size, 2 * MIB) + align_up(initramfs, PAGE) + align_up(dtb, 2 * MIB) + headers
 
 
-def capture_ram(kernel: int, initramfs: int, dtb: int, region: int, *, bytes_per_page: int = 36) -> int:
+def capture_ram(kernel: int, initramfs: int, dtb: int, region: int, memmap: int) -> int:
     """Return the RAM that the capture kernel counts as its own while it unpacks its initramfs.
 
     The region without the kernel (text to .bss), the packed initramfs, the device tree, the memory map, the dump's
     header, and half a MiB for page tables and what else is taken before memory is counted. Three arm capture kernels
     said 3972, 6020 and 8032 KiB of 10, 12 and 14 MiB; this gives 50 to 100 KiB less.
     """
-    taken = kernel + align_up(initramfs, PAGE) + align_up(dtb, PAGE) + region // PAGE * bytes_per_page
+    taken = kernel + align_up(initramfs, PAGE) + align_up(dtb, PAGE) + memmap
     return region - taken - MIB - MIB // 2

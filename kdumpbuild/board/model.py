@@ -35,8 +35,10 @@ class Memory:
     """The board's RAM and what is set aside for the capture kernel."""
 
     ram: tuple[Bank, ...]
-    crashkernel: int
-    """Bytes reserved by ``crashkernel=``."""
+    crashkernel: int | None
+    """Bytes to reserve by ``crashkernel=``; None for as many as the image set turns out to need."""
+    crash_base: int | None = None
+    """Where they lie, or None to leave that to the kernel, and to us where the kernel finds no place."""
 
     @property
     def total(self) -> int:
@@ -56,6 +58,8 @@ class Production:
     """Whether kdumpbuild builds it too. Only for boards whose crash test runs it."""
     patches: tuple[str, ...] = ()
     """Names of shipped kernel patches, or paths of own ones, that its source gets before it is built."""
+    cmdline: str = ""
+    """Arguments that it needs so that its crash can be captured, besides ``crashkernel=``."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,31 @@ class Watchdog:
 
 
 @dataclass(frozen=True)
+class Drivers:
+    """What the capture kernel's drivers are derived from. Nodes are named by path, alias or ``&label``."""
+
+    storage: str
+    """The controller that the dump target hangs on."""
+    console: str
+    """The console; empty for the tree's own ``stdout-path``."""
+    watchdogs: tuple[str, ...]
+    """The watchdogs; none for every one that the tree has switched on."""
+    nodes: tuple[str, ...]
+    """Further nodes whose drivers are needed."""
+    without: tuple[str, ...]
+    """Nodes to leave alone."""
+    answers: tuple[tuple[str, str], ...]
+    """``compatible`` and symbols for what could not be mapped; an empty text for: needs no driver."""
+
+
+@dataclass(frozen=True)
 class Machine:
     """The QEMU machine that stands for the board in the crash test."""
 
     machine: str
     """Value of ``-M``."""
     cpu: str
-    """Value of ``-cpu``."""
+    """Value of ``-cpu``; empty for the one that the machine always has."""
     smp: int
     """Value of ``-smp``."""
     disk: tuple[str, ...]
@@ -116,8 +138,18 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
-    watchdog: tuple[str, ...] = ()
-    """QEMU's arguments for the hardware watchdog of the crash matrix; the production kernel has its driver."""
+    card: int | None = None
+    """The machine's SD slot that the drive is in, ``index=`` of ``-drive if=sd``; in place of ``disk``."""
+    ram: int = 0
+    """Bytes, value of ``-m``, where the machine keeps some RAM from Linux; else all of the board's."""
+    serial: int = 0
+    """Which of the machine's serial ports is the console."""
+    qemu: tuple[int, ...] = (7, 2)
+    """The oldest QEMU that has the machine."""
+    watchdog: tuple[int, ...] = ()
+    """The oldest QEMU in which the machine's watchdog resets it; empty where none does."""
+    reset: tuple[str, ...] = ()
+    """QEMU's arguments for a hardware watchdog of the crash matrix; the production kernel has its driver."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +171,12 @@ class Board:
     path: Path
     description: str
     arch: Arch
+    soc: str
+    """What the board is built around, for people; may be empty."""
     dtb: str
-    """The device tree that belongs to the board, as ``<vendor>/<name>.dtb`` in the kernel's build; may be empty."""
+    """The board's device tree: its name in the kernel's build, or a path that starts with ``/``, ``./`` or ``../``.
+
+    May be empty."""
     memory: Memory
     production: Production
     capture: Capture
@@ -150,6 +186,12 @@ class Board:
     panic: Panic = field(default_factory=Panic)
     logs: Logs = field(default_factory=Logs)
     waivers: tuple[Waiver, ...] = field(default=())
+    drivers: Drivers | None = None
+
+    @property
+    def own_dtb(self) -> Path | None:
+        """The user's own blob, or None when the device tree comes from the kernel's build."""
+        return self.path.parent / self.dtb if self.dtb.startswith(("/", "./", "../")) else None
 
     def waiver(self, name: str) -> Waiver | None:
         """Return the waiver for a symbol or rule, or None."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from kdumpbuild import __version__, files, resources
 from kdumpbuild.board import logs, panic
+from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.build import kernel, scripts
 from kdumpbuild.build.initramfs import MTIME
 from kdumpbuild.build.layout import SetFiles
+from kdumpbuild.build.reservation import reserve
 from kdumpbuild.checks.facts import parse_version
 from kdumpbuild.formats import elf
 from kdumpbuild.formats.zimage import read_zimage
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import Layout
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.build.reservation import Reservation
+    from kdumpbuild.kconfig.toolchain import Toolchain
 
 MANIFEST_FORMAT = 1
 _PACKAGES = ("doit", "jinja2", "kconfiglib")
@@ -48,14 +51,18 @@ def capture_role(board: Board) -> str:
     return "capture" if board.capture.kernel == "own" else "production"
 
 
-def assemble(layout: Layout, ingredients: Ingredients) -> None:
-    """Put the set together beside its place and rename it there."""
+def assemble(layout: Layout, ingredients: Ingredients, reservation: Reservation | None = None) -> None:
+    """Put the set together beside its place and rename it there.
+
+    ``reservation``: what is to be reserved for it, instead of what the board file or the set's own sizes say.
+    """
     board = layout.board
     with files.new_directory(layout.set.folder) as folder:
         made = SetFiles(folder, board.arch.image)
         _copy_files(layout, made)
-        _write_scripts(layout, made)
-        manifest = _manifest(layout, made, ingredients)
+        reservation = reservation or _reserve(layout, made)
+        _write_scripts(layout, made, reservation.crash)
+        manifest = _manifest(layout, made, ingredients, reservation)
         files.write_text(made.manifest, json.dumps(manifest, indent=1) + "\n")
         sums = {name: facts["sha256"] for name, facts in manifest["files"].items()}
         sums[made.manifest.name] = files.sha256(made.manifest)
@@ -69,6 +76,23 @@ def read_manifest(made: SetFiles) -> dict[str, Any]:
     return dict(json.loads(made.manifest.read_text(encoding="utf-8")))
 
 
+def reserved(made: SetFiles) -> CrashKernel:
+    """Return what has to be reserved for a set, as its manifest says."""
+    asked = read_manifest(made)["crashkernel"]
+    return CrashKernel(asked["bytes"], asked["base"])
+
+
+def _reserve(layout: Layout, made: SetFiles) -> Reservation:
+    board = layout.board
+    return reserve(
+        board,
+        kernel=made.kernel,
+        initramfs=made.initramfs,
+        production=layout.config("production"),
+        dtb=layout.dtb if board.dtb else None,
+    )
+
+
 def _copy_files(layout: Layout, made: SetFiles) -> None:
     board, role = layout.board, capture_role(layout.board)
     wanted = {
@@ -78,27 +102,28 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
         made.capture_vmlinux: layout.vmlinux(role),
         made.production_fragment: layout.fragment,
     }
-    if board.production.build:
+    if layout.has_production:
         wanted |= {
             made.production_kernel: layout.kernel("production"),
-            made.production_config: layout.config("production"),
+            made.production_config: layout.production_config,
             made.production_vmlinux: layout.vmlinux("production"),
         }
     if board.dtb:
-        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb(role)
+        wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
     for target, source in wanted.items():
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)
         target.chmod(0o644)
 
 
-def _write_scripts(layout: Layout, made: SetFiles) -> None:
+def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> None:
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config(role).read_text(encoding="utf-8"))
     image_size = read_zimage(made.kernel).image_size_for_kexec() if board.arch.image == "zImage" else None
     conf = scripts.load_conf(
         board,
-        release=kernel.release(layout.kbuild("production")) if board.production.build else "",
+        crashkernel=crashkernel,
+        release=kernel.release(layout.kbuild("production")) if layout.has_production else "",
         image_size=image_size,
         kernel=made.kernel.name,
         initramfs=made.initramfs.name,
@@ -111,16 +136,18 @@ def _write_scripts(layout: Layout, made: SetFiles) -> None:
         files.write_text(made.folder / name, text, mode=0o644 if name.endswith(".service") else 0o755)
     config = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
     version = parse_version(kernel.release(layout.kbuild(role)))
-    for name, text in scripts.boot_snippets(board, version, config).items():
+    for name, text in scripts.boot_snippets(board, crashkernel, version, config).items():
         files.write_text(made.boot / name, text)
     files.write_text(made.sysctl, panic.sysctl_file(board.panic, version, config, board.name))
 
 
-def _manifest(layout: Layout, made: SetFiles, ingredients: Ingredients) -> dict[str, Any]:
+def _manifest(
+    layout: Layout, made: SetFiles, ingredients: Ingredients, reservation: Reservation
+) -> dict[str, Any]:
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
     build_ids = {"capture": elf.build_id(made.capture_vmlinux)}
-    if board.production.build:
+    if layout.has_production:
         build_ids["production"] = elf.build_id(made.production_vmlinux)
     return {
         "format": MANIFEST_FORMAT,
@@ -128,7 +155,12 @@ def _manifest(layout: Layout, made: SetFiles, ingredients: Ingredients) -> dict[
         "arch": board.arch.name,
         "kernel": {"release": kernel.release(layout.kbuild(role)), "source": dict(ingredients.source)},
         "build-ids": build_ids,
-        "crashkernel": {"bytes": board.memory.crashkernel, "from": "the board file"},
+        "crashkernel": {
+            "bytes": reservation.crash.size,
+            "base": reservation.crash.base,
+            "argument": f"crashkernel={reservation.crash.argument}",
+            "from": reservation.origin,
+        },
         "analysis": {
             "page-offset": values.get("CONFIG_PAGE_OFFSET", ""),
             "phys-offset": f"{board.memory.ram[0].base:#x}",

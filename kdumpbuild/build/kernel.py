@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.build.progress import Progress
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.kconfig.toolchain import Toolchain
 
 # The build's time, user, host and number are in the kernel's version text. Fixed, so that two builds agree.
 _EPOCH = "1577836800"
@@ -40,11 +40,10 @@ def build(
     arch: Arch,
     toolchain: Toolchain,
     jobs: int,
-    dtb: str,
     log: Path,
     progress: Progress,
 ) -> None:
-    """Compile the kernel of ``config`` in ``kbuild``, and ``dtb`` with it.
+    """Compile the kernel of ``config`` in ``kbuild``.
 
     Before the compiler starts, the config is given to the kernel's own ``make olddefconfig``, which must not change
     a line of it. Raises UserError with the end of the log when the kernel does not build.
@@ -52,7 +51,7 @@ def build(
     kbuild.mkdir(parents=True, exist_ok=True)
     make = _make(tree, kbuild, toolchain)
     _configure(make, config, kbuild, log)
-    targets = [arch.image, "vmlinux", *([dtb] if dtb else [])]
+    targets = [arch.image, "vmlinux"]
     env = _environment(kbuild)
     run.run_logged([*make, f"-j{jobs}", "prepare"], what="prepare the kernel's build", log=log, env=env, hint=_hint)
     done = 0

@@ -105,11 +105,20 @@ class Layout:
     out: Path
     cache: Path
     board: Board
+    product: Path | None = None
+    """``KERNEL_BUILD``: where the product's kernel was built, by somebody else."""
+    given: Path | None = None
+    """``IMAGE_SET``: a set that was built elsewhere."""
 
     @property
     def set(self) -> SetFiles:
         """The image set."""
-        return SetFiles(self.out / self.board.name, self.board.arch.image)
+        return SetFiles(self.given or self.out / self.board.name, self.board.arch.image)
+
+    @property
+    def has_production(self) -> bool:
+        """Whether the production kernel is at hand, so that the set can hold it."""
+        return self.board.production.build or self.product is not None
 
     @property
     def work(self) -> Path:
@@ -126,6 +135,11 @@ class Layout:
         return self.work / f"{role}.config"
 
     @property
+    def production_config(self) -> Path:
+        """The whole config that the production kernel was built with."""
+        return self.config("production") if self.product is None else self.product / ".config"
+
+    @property
     def fragment(self) -> Path:
         """Return the production kernel's options as one fragment."""
         return self.work / "production.cfg"
@@ -135,6 +149,8 @@ class Layout:
 
         It is beside the other work, unless that path has a space or colon, which Kbuild refuses (Linux, Makefile).
         """
+        if role == "production" and self.product is not None:
+            return self.product
         if not _ODD.search(str(self.work)):
             return self.work / f"kernel-{role}"
         key = hashlib.sha256(str(self.out).encode()).hexdigest()[:12]
@@ -149,9 +165,19 @@ class Layout:
         """Return the built kernel's ELF file."""
         return self.kbuild(role) / "vmlinux"
 
-    def dtb(self, role: str) -> Path:
-        """Return the built device tree."""
-        return self.kbuild(role) / "arch" / self.board.arch.name / "boot" / "dts" / self.board.dtb
+    @property
+    def dtb(self) -> Path:
+        """The board's device tree, compiled from the kernel's source or copied from the user's."""
+        return self.work / "dtb" / self.board.dtb.rpartition("/")[2]
+
+    @property
+    def labelled_dtb(self) -> Path:
+        """The same with the labels of its source, where it is compiled from the kernel's."""
+        return self.work / "dtb" / "labels" / self.board.dtb.rpartition("/")[2]
+
+    def derived(self, role: str) -> Path:
+        """Return the fragment that was derived from the device tree."""
+        return self.work / f"derived-{role}.config"
 
     @property
     def initramfs(self) -> Path:
@@ -177,6 +203,11 @@ class Layout:
     def matrix_page(self) -> Path:
         """The matrix of all boards, for people."""
         return self.out / "crash-matrix.md"
+
+    @property
+    def junit(self) -> Path:
+        """The verdicts of the last crash test, as CI systems read them."""
+        return self.crashtest / "junit.xml"
 
     def check(self, form: str) -> Path:
         """Return the findings of the check in a machine-readable form: ``json`` or ``sarif``."""

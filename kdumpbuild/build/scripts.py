@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdumpbuild.board import logs, panic
-from kdumpbuild.board.size import format_size
 from kdumpbuild.errors import Fault, UserError
 from kdumpbuild.render import render
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kdumpbuild.board.logs import Ramoops
+    from kdumpbuild.board.memory import CrashKernel
     from kdumpbuild.board.model import Board
     from kdumpbuild.board.panic import Version
 
@@ -99,7 +99,15 @@ def capture_conf(board: Board) -> str:
 
 
 def load_conf(
-    board: Board, *, release: str, image_size: int | None, kernel: str, initramfs: str, cmdline: str, dtb: str
+    board: Board,
+    *,
+    crashkernel: CrashKernel,
+    release: str,
+    image_size: int | None,
+    kernel: str,
+    initramfs: str,
+    cmdline: str,
+    dtb: str,
 ) -> str:
     """Return ``kdump-load.conf``. ``image_size``: what arm's kexec_load has to leave free for the unpacking zImage."""
     kexec_args = []
@@ -116,22 +124,25 @@ def load_conf(
         cmdline=cmdline,
         kexec_args=" ".join(kexec_args),
         dtb=dtb,
-        crashkernel=format_size(board.memory.crashkernel),
+        crashkernel=crashkernel,
     )
 
 
-def boot_arguments(board: Board, version: Version, config: Mapping[str, str]) -> list[str]:
+def boot_arguments(board: Board, crashkernel: CrashKernel, version: Version, config: Mapping[str, str]) -> list[str]:
     """Return what the boot loader has to give the production kernel, of this version and config."""
     return [
-        f"crashkernel={format_size(board.memory.crashkernel)}",
+        f"crashkernel={crashkernel.argument}",
+        *board.production.cmdline.split(),
         *panic.boot_arguments(board.panic, version, config),
         *logs.boot_arguments(board.logs),
     ]
 
 
-def boot_snippets(board: Board, version: Version, config: Mapping[str, str]) -> dict[str, str]:
+def boot_snippets(
+    board: Board, crashkernel: CrashKernel, version: Version, config: Mapping[str, str]
+) -> dict[str, str]:
     """Return, by file name, how each boot loader is told, and the device tree overlay where the board needs one."""
-    arguments = " ".join(boot_arguments(board, version, config))
+    arguments = " ".join(boot_arguments(board, crashkernel, version, config))
     names = ("arguments.txt", "uboot.env.txt", "extlinux.append")
     found = {name: render(f"boot/{name}.j2", arguments=arguments) for name in names}
     if board.logs.ramoops is not None:

@@ -80,10 +80,12 @@ def identity(source: Source) -> dict[str, str]:
     if source.packed:
         return dict(json.loads(source.stamp.read_text(encoding="utf-8")))
     if (source.tree / ".git").exists():
-        commit = run.run(["git", "-C", source.tree, "rev-parse", "HEAD"], what="read the source tree's commit").strip()
+        # The tree's id stands for its content alone. A commit's would not: a build system that applies patches makes
+        # commits of the hour.
+        content = run.run(["git", "-C", source.tree, "rev-parse", "HEAD^{tree}"], what="read the tree's id").strip()
         dirty = run.run(["git", "-C", source.tree, "status", "--porcelain", "-uno"], what="read the tree's state")
         if not dirty.strip():
-            return {"git-commit": commit}
+            return {"git-tree": content}
     digest = hashlib.sha256()
     for path in _tree_files(source.tree):
         digest.update(f"{path.relative_to(source.tree)}\0".encode())

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CAPTURE_PROGRAMS = ("busybox", "makedumpfile", "vmcore-dmesg")
 TEST_PROGRAMS = ("busybox", "kexec")
+# OpenEmbedded splits BusyBox in two; every applet that the initramfs needs is in the one without the set-user-id bit.
+_ALSO = {"busybox": "busybox.nosuid"}
 _BIN = ("bin", "sbin", "usr/bin", "usr/sbin")
 _LIB = ("lib", "usr/lib", "lib64", "usr/lib64", "lib/{triplet}", "usr/lib/{triplet}")
 _TRIPLETS = {"armhf": "arm-linux-gnueabihf", "arm64": "aarch64-linux-gnu"}
@@ -43,10 +45,11 @@ class Userland:
 
     def program(self, name: str) -> Path | None:
         """Return the file of a program, or None."""
-        for folder in _BIN:
-            path = self.root / folder / name
-            if path.exists():
-                return path
+        for called in (name, _ALSO.get(name, name)):
+            for folder in _BIN:
+                path = self.root / folder / called
+                if path.exists():
+                    return path
         return None
 
     def library(self, name: str) -> Path | None:

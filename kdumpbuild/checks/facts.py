@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from kdumpbuild.board import memory
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.model import Bank
+from kdumpbuild.board.need import Parts
 from kdumpbuild.checks.model import Input, Missing
 from kdumpbuild.checks.tables import DMA_LIMITS
 
@@ -161,6 +162,8 @@ class Facts:
     damaged_programs: tuple[tuple[str, str], ...] = ()
     """Path and fault of each ELF file of the initramfs that cannot be read."""
     ram: tuple[Bank, ...] = ()
+    reserved: memory.CrashKernel | None = None
+    """What an image set says is to be reserved for it."""
     kexec_tools: Version | None = None
     makedumpfile: Version | None = None
     rootfs: Rootfs | None = None
@@ -289,10 +292,12 @@ class Case:
 
     @property
     def crashkernel(self) -> memory.CrashKernel:
-        """What the command line reserves; from the board file when there is no command line."""
+        """What the command line reserves; without one, what the image set or the board file asks for."""
         if self.facts.cmdline is None:
-            if self.facts.board is not None:
-                return memory.CrashKernel(self.facts.board.memory.crashkernel)
+            if self.facts.reserved is not None:
+                return self.facts.reserved
+            if self.facts.board is not None and self.facts.board.memory.crashkernel is not None:
+                return memory.CrashKernel(self.facts.board.memory.crashkernel, self.facts.board.memory.crash_base)
             raise Missing(Input.CMDLINE)
         if not self.cmdline.values("crashkernel"):
             raise Missing(Input.CMDLINE)
@@ -323,6 +328,22 @@ class Case:
         if self.facts.cmdline is not None:
             return self.cmdline.name
         return str(self.board.path)
+
+    @property
+    def parts(self) -> Parts:
+        """The sizes of what the capture system is made of."""
+        initramfs, dtb = self.initramfs, self.dtb_size
+        try:
+            ram = memory.total_ram(self.ram)
+        except Missing:
+            ram = 0
+        if self.arch.name == "arm":
+            room = max(self.zimage.image_size_for_kexec(), self.facts.image_size or 0)
+            kernel, offset = self.zimage.unpacked or 5 * self.zimage.size, 0
+        else:
+            kernel, offset = self.image.image_size or 3 * self.image.file_size, self.image.text_offset
+            room = kernel
+        return Parts(self.arch, kernel, room, initramfs.size, initramfs.unpacked, dtb, ram, offset)
 
     @property
     def page_offset(self) -> int:

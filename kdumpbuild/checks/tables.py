@@ -93,6 +93,30 @@ MAKEDUMPFILE_KERNELS: tuple[tuple[Version, Version], ...] = (
     ((1, 7, 9), (7, 0)),
 )
 
+
+@dataclass(frozen=True)
+class MakedumpfileFault:
+    """What makedumpfile gets wrong from one kernel version on, in its versions from ``since`` to before ``until``."""
+
+    kernel: Version
+    since: Version
+    until: Version
+    effect: str
+    loses: bool
+    """Whether pages that are needed are missing from the dump."""
+    user_pages: bool = False
+    """Whether only dumps without user pages (level 8) have it."""
+
+
+# Of makedumpfile's commits "Fix wrong exclusion of …" and "fix detection of typed (compound) pages (Linux 6.12)".
+# The fix for 7.1 is in no release yet: 1.7.10 stands for the one after 1.7.9.
+MAKEDUMPFILE_FAULTS = (
+    MakedumpfileFault((6, 2), (0,), (1, 7, 3), "takes slab pages for user pages", loses=True, user_pages=True),
+    MakedumpfileFault((6, 10), (1, 7, 3), (1, 7, 6), "takes slab pages for user pages", loses=True, user_pages=True),
+    MakedumpfileFault((6, 12), (1, 7, 6), (1, 7, 7), "takes free pages for slab pages", loses=False),
+    MakedumpfileFault((7, 1), (0,), (1, 7, 10), "leaves out the tail pages of compound ones", loses=True),
+)
+
 # Architectures whose own arguments some distributions put on every capture command line.
 FOREIGN_ARGUMENTS = {
     "disable_cpu_apicid": "x86",

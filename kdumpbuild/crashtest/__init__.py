@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from kdumpbuild.crashtest.junit import to_junit
+from kdumpbuild.crashtest.machine import has_watchdog, too_old
 from kdumpbuild.crashtest.report import render
 from kdumpbuild.crashtest.runner import Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS, Trigger, find_triggers
 from kdumpbuild.crashtest.verdict import Verdict
 
-__all__ = ["TRIGGERS", "Options", "Trigger", "Verdict", "find_triggers", "render", "run_crashtest"]
+__all__ = [
+    "TRIGGERS", "Options", "Trigger", "Verdict", "find_triggers", "has_watchdog", "render", "run_crashtest", "to_junit",
+    "too_old",
+]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest.runner import TARGET_FOLDER, Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS
 from kdumpbuild.errors import user_error
@@ -42,26 +43,33 @@ class Calibration:
 
 
 def calibrate(
-    board: Board, image_set: SetFiles, userland: Userland, work: Path, tell: Callable[[int, str], None]
+    board: Board,
+    image_set: SetFiles,
+    userland: Userland,
+    work: Path,
+    qemu: Path | None,
+    tell: Callable[[int, str], None],
 ) -> Calibration:
-    """Bisect between nothing and the board's own ``crashkernel=``. ``tell`` gets each size and what came of it.
+    """Bisect between nothing and the set's own ``crashkernel=``.
 
-    The set's load script refuses less memory than the board file asks for, so the test looks away from that one check.
-    Raises UserError when the set does not capture with the board's own size.
+    ``qemu``: the folder of QEMU's programs; ``tell`` gets each size and what came of it.
+
+    The set's load script refuses less memory than the set asks for, so the test looks away from that one check.
+    Raises UserError when the set does not capture with its own size.
     """
-    low, high = 0, board.memory.crashkernel // STEP * STEP
+    low, high = 0, reserved(image_set).size // STEP * STEP
     why = "nothing is reserved"
-    largest = attempt(board, image_set, userland, work, high)
+    largest = attempt(board, image_set, userland, work, qemu, high)
     if largest:
         raise user_error(
-            f"the image set does not capture with the board's own crashkernel=: {largest}",
+            f"the image set does not capture with its own crashkernel=: {largest}",
             where=str(board.path),
             hint=f"see doit crashtest BOARD={board.name}",
         )
     tell(high, "captures")
     while high - low > STEP:
         middle = (low + high) // 2 // STEP * STEP
-        failure = attempt(board, image_set, userland, work, middle)
+        failure = attempt(board, image_set, userland, work, qemu, middle)
         tell(middle, failure or "captures")
         if failure:
             low, why = middle, failure
@@ -70,14 +78,16 @@ def calibrate(
     return Calibration(smallest=high, fails_at=low, why=why)
 
 
-def attempt(board: Board, image_set: SetFiles, userland: Userland, work: Path, size: int) -> str:
+def attempt(
+    board: Board, image_set: SetFiles, userland: Userland, work: Path, qemu: Path | None, size: int
+) -> str:
     """Crash once with ``size`` bytes reserved. Return what went wrong, or nothing."""
     conf = work / "kdump-load.conf"
     work.mkdir(parents=True, exist_ok=True)
     text = image_set.load_conf.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("KDUMP_CRASHKERNEL_BYTES=")]
     conf.write_text("\n".join([*lines, f"KDUMP_CRASHKERNEL_BYTES={size}", ""]), encoding="utf-8")
-    options = Options(crashkernel=size, install={f"{TARGET_FOLDER}/{image_set.load_conf.name}": conf})
+    options = Options(crashkernel=size, qemu=qemu, install={f"{TARGET_FOLDER}/{image_set.load_conf.name}": conf})
     verdict = run_crashtest(board, image_set, userland, TRIGGERS["sysrq"], work / "crash", options)
     if verdict.passed:
         return ""

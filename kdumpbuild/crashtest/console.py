@@ -21,8 +21,9 @@ _VMCORE = re.compile(r"kdump: vmcore committed")
 MAX_LINES = 50_000
 MAX_BOOTS = 3
 """Production, capture, production. One more and the machine is in a loop."""
-_GRACE = 10.0
-"""Seconds that the machine has to power off once it said that it is done."""
+_GRACE = 3.0
+"""Seconds that the machine has to power off once it said that it is done. Many boards cannot: their kernel panics
+instead, and would start once more."""
 _JUMP = 90.0
 """Seconds from the crash to the first line of the capture kernel; about one second where all is well."""
 

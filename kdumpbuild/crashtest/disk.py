@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
@@ -28,13 +29,48 @@ _FEATURES = {
 
 _OVERHEAD = 64 << 20
 """Bytes for the file system itself and what the host writes besides."""
+_MEBIBYTE = 1 << 20
+_PARTITION = re.compile(r"/dev/(?:(?:mmcblk\d+|nvme\d+n\d+|loop\d+)p|(?:[shv]|xv)d[a-z]+)(\d+)")
 
 
-def make_disk(image: Path, content: Path, *, filesystem: str, size: int, label: str = "") -> None:
+@dataclass(frozen=True)
+class Place:
+    """Where on the disk the file system is."""
+
+    partition: int = 0
+    """Number of its partition; 0 for the whole disk."""
+    name: str = ""
+    """Name of its partition."""
+    label: str = ""
+    """Its own label."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes before it: each partition that comes earlier, and the table, has a mebibyte."""
+        return self.partition * _MEBIBYTE
+
+    def of(self, image: Path) -> str:
+        """Return what the tools of e2fsprogs call it in a disk image."""
+        return f"{image}?offset={self.offset}" if self.partition else str(image)
+
+
+def place_of(device: str) -> Place:
+    """Return where the crash test has to put a file system that the target finds as ``device``."""
+    key, _, value = device.partition("=")
+    if key == "PARTLABEL":
+        return Place(partition=1, name=value)
+    if key == "LABEL":
+        return Place(label=value)
+    match = _PARTITION.fullmatch(device)
+    return Place(partition=int(match[1]) if match else 0)
+
+
+def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: Place | None = None) -> None:
     """Make a disk image of ``size`` bytes whose file system holds a copy of the folder ``content``.
 
     Raises UserError when mke2fs is missing, the file system is none that can be made here, or there is no space.
     """
+    place = place or Place()
     if filesystem not in FILESYSTEMS:
         raise user_error(
             f"the crash test cannot make a {filesystem} file system without root",
@@ -45,18 +81,37 @@ def make_disk(image: Path, content: Path, *, filesystem: str, size: int, label: 
         image.unlink(missing_ok=True)
         with image.open("wb") as stream:
             stream.truncate(size)
+    blocks = []
+    if place.partition:
+        _partition(image, place)
+        # The backup of the partition table is behind the last partition.
+        blocks = [f"{(size - place.offset - _MEBIBYTE) >> 10}k"]
     # Inode tables are written out now: the kernel would do it in the background, in the middle of the test.
-    options = "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1,nodiscard"
+    options = f"offset={place.offset},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1,nodiscard"
     run.run(
         ["mke2fs", "-q", "-F", "-t", filesystem, "-O", _FEATURES[filesystem], "-N", "512", "-E", options,
-         *(["-L", label] if label else []), "-d", content, image],
+         *(["-L", place.label] if place.label else []), "-d", content, image, *blocks],
         what="make the test machine's disk",
     )  # fmt: skip
 
 
+def _partition(image: Path, place: Place) -> None:
+    """Write a partition table: small partitions, and last the one for the dump."""
+    name = f', name="{place.name}"' if place.name else ""
+    lines = ["label: gpt", *["size=1MiB"] * (place.partition - 1), f"type=L{name}"]
+    run.run(
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", image],
+        what="partition the test machine's disk", stdin="\n".join(lines) + "\n",
+    )  # fmt: skip
+
+
 def disk_size(ram: int) -> int:
-    """Return the size of a disk that holds an unfiltered dump of ``ram`` bytes, and another one beside it."""
-    return 2 * ram + _OVERHEAD
+    """Return the size of a disk that holds an unfiltered dump of ``ram`` bytes, and another one beside it.
+
+    A power of two: QEMU takes no other for an SD card. The image is sparse.
+    """
+    size: int = 1 << (2 * ram + _OVERHEAD - 1).bit_length()
+    return size
 
 
 def check_space(folder: Path, wanted: int) -> None:
@@ -69,27 +124,33 @@ def check_space(folder: Path, wanted: int) -> None:
         )  # fmt: skip
 
 
-def read_disk(image: Path, folders: Iterable[str], target: Path) -> None:
+def read_disk(image: Path, folders: Iterable[str], target: Path, place: Place | None = None) -> None:
     """Copy folders of the disk's file system into ``target``, each under its own name. Missing ones are left out.
 
     A file system that was not unmounted is repaired first, on a copy: the image stays as the machine left it.
     Raises UserError when the file system is damaged beyond reading.
     """
-    source = image
-    if not _is_clean(run.run(["dumpe2fs", "-h", image], what="look at the test machine's disk")):
+    place = place or Place()
+    source, name = image, place.of(image.absolute())
+    if not _is_clean(run.run(["dumpe2fs", "-h", place.of(image)], what="look at the test machine's disk")):
         source = image.with_name(f"{image.stem}-repaired{image.suffix}")
         with writing(source):
-            run.run(["cp", "--sparse=always", image, source], what="copy the test machine's disk")
+            # The file system alone: e2fsck forgets the offset once it has replayed the journal (1.47.0).
+            run.run(
+                ["dd", f"if={image}", f"of={source}", "bs=1M", f"skip={place.partition}", "conv=sparse"],
+                what="copy the test machine's disk",
+            )  # fmt: skip
+        name = str(source.absolute())
         # Exit status 1 says that errors were found and corrected.
-        run.run(["e2fsck", "-f", "-y", source], what="repair a copy of the test machine's disk", accept=(0, 1))
+        run.run(["e2fsck", "-f", "-y", name], what="repair a copy of the test machine's disk", accept=(0, 1))
     with writing(target / "x"):
         for folder in folders:
-            place = target / folder
-            shutil.rmtree(place, ignore_errors=True)
+            copy = target / folder
+            shutil.rmtree(copy, ignore_errors=True)
             # debugfs always exits with 0. It copies the folder into one that exists.
-            place.parent.mkdir(parents=True, exist_ok=True)
+            copy.parent.mkdir(parents=True, exist_ok=True)
             run.run(
-                ["debugfs", "-R", f"rdump /{folder} .", source.absolute()], cwd=place.parent,
+                ["debugfs", "-R", f"rdump /{folder} .", name], cwd=copy.parent,
                 what="read the test machine's disk",
             )  # fmt: skip
     if source != image:

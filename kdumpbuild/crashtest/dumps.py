@@ -45,6 +45,14 @@ class SavedDump:
         return form if form in ("filtered", "raw") else ""
 
     @property
+    def seconds(self) -> float:
+        """The capture kernel's uptime when the log was committed; 0 when that is not known."""
+        try:
+            return float(self.status.get("dmesg_seconds", ""))
+        except ValueError:
+            return 0.0
+
+    @property
     def story(self) -> str:
         """What the capture system says of it, on one line."""
         parts = [f"vmcore {self.status.get('vmcore', 'unknown')}, dmesg {self.status.get('dmesg', 'unknown')}"]

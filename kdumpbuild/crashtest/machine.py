@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
-from kdumpbuild.board.size import format_size
 from kdumpbuild.crashtest.console import Console
 from kdumpbuild.errors import user_error
 from kdumpbuild.files import writing
@@ -29,16 +29,18 @@ class Boot:
     """Raw image of the dump target."""
     dtb: Path | None = None
     """Device tree, for machines that make none themselves."""
-    crashkernel: int | None = None
-    """Bytes to reserve; the board's own by default."""
+    crashkernel: str = ""
+    """Value of ``crashkernel=``; empty for none."""
     cmdline: str = ""
     """Further arguments of the production kernel."""
     args: tuple[str, ...] = ()
     """Further arguments for QEMU."""
     arguments: str = ""
-    """The kernel arguments that the image set gives to boot loaders."""
+    """The kernel arguments that the image set gives to boot loaders; empty for an older set, which gives none."""
     overlay: Path | None = None
     """Source of a device tree overlay that the image set gives to boot loaders."""
+    qemu: Path | None = None
+    """The folder of QEMU's programs; default: ``PATH``."""
 
 
 def machine_of(board: Board) -> Machine:
@@ -51,13 +53,45 @@ def machine_of(board: Board) -> Machine:
     return board.machine
 
 
+def qemu_program(board: Board, folder: Path | None) -> str:
+    """Return QEMU's program for the board, in ``folder`` or on ``PATH``."""
+    return str(folder / board.arch.qemu) if folder else board.arch.qemu
+
+
+def qemu_version(board: Board, folder: Path | None) -> tuple[int, ...]:
+    """Return the version of the QEMU that there is. Raises UserError when there is none."""
+    program = qemu_program(board, folder)
+    said = run.run([program, "--version"], what="ask QEMU for its version")
+    match = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
+    if match is None:
+        raise user_error(f"{program} does not say which version it is", why=run.tail(said), hint="is it QEMU?")
+    return tuple(int(number) for number in match.groups())
+
+
+def too_old(board: Board, folder: Path | None) -> str:
+    """Return in one sentence that the board's machine needs a newer QEMU than there is; empty when it does not."""
+    machine = machine_of(board)
+    version = qemu_version(board, folder)
+    if version >= machine.qemu:
+        return ""
+    return f"{board.name} needs QEMU {_dotted(machine.qemu)} or newer, and this is {_dotted(version)}"
+
+
+def has_watchdog(board: Board, folder: Path | None) -> bool:
+    """Whether the board's product has a watchdog running, and this QEMU resets the machine when nobody feeds it."""
+    machine = machine_of(board)
+    modelled = bool(machine.watchdog) and qemu_version(board, folder) >= machine.watchdog
+    return board.watchdog is not None and modelled
+
+
 def command_line(board: Board, boot: Boot) -> str:
     """Return the production kernel's arguments. Raises UserError when they are longer than the kernel takes."""
-    size = board.memory.crashkernel if boot.crashkernel is None else boot.crashkernel
+    # A product that wants dumps panics on an oops, and reboots where there is no capture kernel.
+    arguments = boot.arguments or f"oops=panic panic=5 {board.production.cmdline}"
     words = (
         f"console={board.capture.console}",
-        f"crashkernel={format_size(size)}" if size else "",
-        *(word for word in boot.arguments.split() if not word.startswith("crashkernel=")),
+        f"crashkernel={boot.crashkernel}" if boot.crashkernel else "",
+        *(word for word in arguments.split() if not word.startswith("crashkernel=")),
         machine_of(board).cmdline,
         boot.cmdline,
     )
@@ -73,14 +107,16 @@ def command_line(board: Board, boot: Boot) -> str:
 def qemu_command(board: Board, boot: Boot) -> list[str]:
     """Return QEMU's program and arguments (7.2 and later)."""
     machine = machine_of(board)
-    drive = f"if=none,id=dump,format=raw,werror=report,rerror=report,file={_option(str(boot.disk))}"
+    bus = "none" if machine.card is None else f"sd,index={machine.card}"
+    drive = f"if={bus},id=dump,format=raw,werror=report,rerror=report,file={_option(str(boot.disk))}"
     return [
-        board.arch.qemu,
+        qemu_program(board, boot.qemu),
         "-no-user-config",
         "-name", _option(f"kdumpbuild-{board.name}"),
-        "-M", machine.machine, "-cpu", machine.cpu, "-smp", str(machine.smp), "-m", f"{board.memory.total >> 20}M",
+        "-M", machine.machine, *(["-cpu", machine.cpu] if machine.cpu else []), "-smp", str(machine.smp),
+        "-m", f"{(machine.ram or board.memory.total) >> 20}M",
         "-nic", "none", "-display", "none", "-monitor", "none", "-parallel", "none",
-        "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+        "-chardev", "stdio,id=console,signal=off", *["-serial", "null"] * machine.serial, "-serial", "chardev:console",
         "-kernel", str(boot.kernel), "-initrd", str(boot.initramfs), "-append", command_line(board, boot),
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
         # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait.
@@ -132,6 +168,10 @@ def run_machine(board: Board, boot: Boot, *, log: Path, deadline: float) -> Run:
             why=run.tail(said), hint=f"look at [machine] in the board file, and at `{command[0]} -M help`",
         )  # fmt: skip
     return Run(console, tuple(command), ended.seconds, ended.status, ended.in_time)
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _option(text: str) -> str:

@@ -92,6 +92,8 @@ class BootRecord:
     """Whether the trigger's file was missing."""
     returned: bool
     """Whether writing to the trigger's file came back without a crash."""
+    watchdog: bool = False
+    """Whether the hardware watchdog was running."""
     by_watchdog: bool = False
     """Whether the hardware watchdog says that the boot is its doing."""
 
@@ -112,6 +114,7 @@ def read_boot_record(path: Path) -> BootRecord | None:
         loaded=pairs.get("crash_loaded") == "1",
         no_trigger=pairs.get("no_trigger") == "1",
         returned=pairs.get("returned") == "1",
+        watchdog=pairs.get("watchdog") == "1",
         # WDIOF_CARDRESET of include/uapi/linux/watchdog.h.
         by_watchdog=bool((_number(pairs.get("watchdog_status")) or 0) & 0x20),
     )

@@ -8,12 +8,15 @@ from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.board.size import format_size, human
 
 if TYPE_CHECKING:
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.verdict import Check, Verdict
 
 
 def render(verdict: Verdict) -> str:
     """Return the report, with a line break at its end."""
     lines = [f"crash test of {verdict.board}: {verdict.trigger}", ""]
+    if verdict.stand_in is not None:
+        lines += [f"  QEMU has no model of this board: {verdict.stand_in.machine} stood in for it", ""]
     if verdict.crash is not None:
         lines += [*crash_lines(verdict.crash), ""]
     if verdict.vmcore_size is not None or verdict.dmesg_size is not None:
@@ -22,13 +25,26 @@ def render(verdict: Verdict) -> str:
     lines.append("")
     if verdict.failure is not None:
         lines += _failure(verdict)
+    if verdict.stand_in is not None:
+        lines += _stand_in(verdict.stand_in, passed=verdict.passed)
     places = verdict.places
     lines += [f"  {name:9} {place}" for name, place in places.items()]
     if verdict.passed and "dump" in places:
         lines.append(f"  open it   kdumpbuild open {_quoted(places['dump'] + '/vmcore')} {_quoted(places['vmlinux'])}")
-    lines += ["", f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.board} {verdict.trigger}"
+    where = f" on {verdict.stand_in.machine} in its place" if verdict.stand_in is not None else ""
+    lines += ["", f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.board} {verdict.trigger}{where}"
               + ("" if verdict.failure is None else f": {verdict.failure.what}")]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _stand_in(stand_in: StandIn, *, passed: bool) -> list[str]:
+    parts = (
+        ("the board's own in this test", stand_in.same),
+        ("not the board's", stand_in.different),
+        ("so this proves" if passed else "had it passed, it would prove", stand_in.proves),
+        ("and does not prove", stand_in.does_not_prove),
+    )
+    return [line for title, texts in parts for line in (f"  {title}:", *(f"    - {text}" for text in texts))] + [""]
 
 
 def _figures(verdict: Verdict) -> list[str]:

@@ -18,16 +18,17 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.scripts import OVERLAY
 from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
-from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine, with_overlay
+from kdumpbuild.crashtest.machine import Boot, has_watchdog, machine_of, run_machine, too_old, with_overlay
 from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import SetFiles
     from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 _MARGIN = 240.0
 """Seconds for two boots of production and one of the capture kernel, on a slow host."""
+_BEYOND = 10
+"""Seconds that a capture is held beyond the watchdog's timeout."""
 TARGET_FOLDER = "usr/lib/kdump"
 """Where the image set lies in the production system."""
 
@@ -53,7 +57,7 @@ class Options:
     """What a crash test may do otherwise than the board file says."""
 
     crashkernel: int | None = None
-    """Bytes to reserve."""
+    """Bytes to reserve; the set's own by default."""
     deadline: float | None = None
     """Seconds after which QEMU is ended."""
     cmdline: str = ""
@@ -68,6 +72,12 @@ class Options:
     """What the production system does besides crashing."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
+    dtb: Path | None = None
+    """Device tree for the machine, in place of the board's."""
+    stand_in: StandIn | None = None
+    """What it proves when the machine is not the board's."""
+    qemu: Path | None = None
+    """The folder of QEMU's programs; default: ``PATH``."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,11 @@ class Work:
     def initramfs(self) -> Path:
         """The production system."""
         return self.folder / "production.cpio.gz"
+
+    @property
+    def load_conf(self) -> Path:
+        """The load script's configuration, where it is not the image set's own."""
+        return self.folder / "kdump-load.conf"
 
     @property
     def content(self) -> Path:
@@ -116,7 +131,7 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.content, self.target):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.console, self.disk, self.initramfs, self.result, self.report):
+        for file in (self.console, self.disk, self.initramfs, self.load_conf, self.result, self.report):
             file.unlink(missing_ok=True)
 
 
@@ -134,7 +149,7 @@ def run_crashtest(
     is incomplete, QEMU, drgn or another program is missing, there is no space, the board has no machine.
     """
     options = options or Options()
-    machine_of(board)
+    _check_machine(board, trigger, options.qemu)
     check_set(board, image_set)
     work = Work(work_folder.resolve())
     with files.writing(work.result):
@@ -145,11 +160,24 @@ def run_crashtest(
     return verdict
 
 
+def _check_machine(board: Board, trigger: Trigger, qemu: Path | None) -> None:
+    old = too_old(board, qemu)
+    if old:
+        hint = "docs/crashtest.md says where to get one; QEMU= names its folder"
+        raise user_error(old, where=str(board.path), hint=hint)
+    if trigger.outlives_watchdog and not has_watchdog(board, qemu):
+        raise user_error(
+            f"there is no watchdog to outlive on the board {board.name}", where=str(board.path),
+            why="the product has no [watchdog], or this QEMU has none that resets the machine ([machine] watchdog)",
+            hint="use another TRIGGER",
+        )  # fmt: skip
+
+
 def check_set(board: Board, image_set: SetFiles) -> None:
     """Raise UserError for every file that the test needs of the image set and that is not there."""
     wanted = [
         image_set.kernel, image_set.initramfs, image_set.load_script, image_set.load_conf, image_set.manifest,
-        image_set.production_kernel, image_set.production_vmlinux, image_set.boot_arguments,
+        image_set.production_kernel, image_set.production_vmlinux,
     ]  # fmt: skip
     missing = [
         Fault("the image set has no such file", where=str(path), hint=f"doit build BOARD={board.name}")
@@ -165,18 +193,21 @@ def _run(
 ) -> Verdict:
     marker = f"kdb-{secrets.token_hex(5)}"
     earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
-    dtb = image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None
+    region = reserved(image_set)
+    if options.crashkernel is not None:
+        region = replace(region, size=options.crashkernel)
+    dtb = options.dtb or (image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None)
     overlay = image_set.boot / OVERLAY
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
-        crashkernel=options.crashkernel, cmdline=options.cmdline, args=(*_watchdog(board, options), *options.qemu_args),
-        arguments=image_set.boot_arguments.read_text(encoding="utf-8"),
-        overlay=overlay if overlay.is_file() else None,
+        crashkernel=region.argument if region.size else "", cmdline=options.cmdline,
+        args=(*_watchdog(board, options), *options.qemu_args), qemu=options.qemu,
+        arguments=_text(image_set.boot_arguments), overlay=overlay if overlay.is_file() else None,
     )  # fmt: skip
     boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
-    disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target)
+    disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
     dumps_folder = work.target / board.dump.directory
     dumps = find_dumps(dumps_folder)
     first = read_boot_record(work.target / FOLDER / "boot-1")
@@ -186,7 +217,7 @@ def _run(
         second=read_boot_record(work.target / FOLDER / "boot-2"),
         load_log=_text(work.target / FOLDER / "load.log"),
         attempt=read_attempt(dumps_folder),
-        crashkernel=board.memory.crashkernel if options.crashkernel is None else options.crashkernel,
+        crashkernel=region.size,
         in_time=ran.in_time,
         seconds=ran.seconds,
         status=ran.status,
@@ -195,6 +226,7 @@ def _run(
     evidence = Evidence(
         witness=witness, dumps=new, earlier=(earlier, disk.tree_digest(dumps_folder / EARLIER)),
         vmlinux=image_set.production_vmlinux, trigger=trigger, marker=marker,
+        watchdog=board.watchdog.timeout if board.watchdog and has_watchdog(board, options.qemu) else 0,
     )  # fmt: skip
     checks, failure, crash = judge(evidence)
     passed = failure is None and all(check.ok for check in checks)
@@ -228,6 +260,7 @@ def _run(
         by_watchdog=witness.second is not None and witness.second.by_watchdog,
         command=ran.command,
         console_tail=tail(ran.console, failure.boot if failure else 0),
+        stand_in=options.stand_in,
     )
 
 
@@ -241,10 +274,9 @@ def _prepare(
     dumps = work.content / board.dump.directory
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
-    key, _, value = board.dump.device.partition("=")
     disk.make_disk(
         work.disk, work.content, filesystem=board.dump.filesystem,
-        size=options.disk_size or disk.disk_size(board.memory.total), label=value if key == "LABEL" else "",
+        size=options.disk_size or disk.disk_size(board.memory.total), place=disk.place_of(board.dump.device),
     )  # fmt: skip
     shutil.rmtree(work.content)
     install = {
@@ -253,6 +285,10 @@ def _prepare(
                      image_set.manifest, image_set.checksums)
         if path.is_file()
     }  # fmt: skip
+    if trigger.outlives_watchdog and board.watchdog:
+        hold = f'KDUMP_CMDLINE="$KDUMP_CMDLINE kdump.hold={board.watchdog.timeout + _BEYOND}"\n'
+        work.load_conf.write_text(image_set.load_conf.read_text(encoding="utf-8") + hold, encoding="utf-8")
+        install[f"{TARGET_FOLDER}/{image_set.load_conf.name}"] = work.load_conf
     conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
     write_system(work.initramfs, userland, conf, {**install, **options.install})
     return earlier
@@ -261,11 +297,11 @@ def _prepare(
 def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
     if not options.means.watchdog:
         return ()
-    arguments = machine_of(board).watchdog
+    arguments = machine_of(board).reset
     if not arguments:
         raise user_error(
             f"the board {board.name} names no hardware watchdog for its QEMU machine", where=str(board.path),
-            hint='write [machine] watchdog = ["-device", "i6300esb"], and build its driver into the production kernel',
+            hint='write [machine] reset = ["-device", "i6300esb"], and build its driver into the production kernel',
         )  # fmt: skip
     return arguments
 

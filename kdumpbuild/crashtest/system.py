@@ -29,6 +29,8 @@ def system_conf(board: Board, load: str) -> str:
         "DEVICE_TIMEOUT": str(board.dump.device_timeout),
         "LOAD": load,
         "FOLDER": FOLDER,
+        "WATCHDOG": board.watchdog.device if board.watchdog else "",
+        "WATCHDOG_TIMEOUT": str(board.watchdog.timeout) if board.watchdog else "",
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 

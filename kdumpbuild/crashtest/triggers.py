@@ -37,6 +37,8 @@ class Trigger:
     detector crashed another; ``any``, when the crash came in an interrupt of whatever ran."""
     wait: int = 0
     """Seconds in which the crash comes after the trigger has returned."""
+    outlives_watchdog: bool = False
+    """Whether the capture is held until an unfed watchdog would have reset the machine."""
 
 
 _NULL = re.compile(r"Unable to handle kernel NULL pointer dereference")
@@ -68,6 +70,11 @@ TRIGGERS: dict[str, Trigger] = {
             "sysrq", "panic through SysRq",
             "/proc/sysrq-trigger", "c", ("sysrq_handle_crash",),
             re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ",
+        ),
+        Trigger(
+            "watchdog", "panic through SysRq, and a capture that takes longer than the watchdog's timeout",
+            "/proc/sysrq-trigger", "c", ("sysrq_handle_crash",),
+            re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ", outlives_watchdog=True,
         ),
         _lkdtm("panic", "panic called by LKDTM", "PANIC", re.compile(r"Kernel panic - not syncing: dumptest")),
         _lkdtm("null", "read through a NULL pointer by LKDTM", "ACCESS_NULL", _NULL),
@@ -128,6 +135,11 @@ TRIGGERS: dict[str, Trigger] = {
         _lkdtm(
             "all-cpus", "a loop with interrupts off on every CPU", "HARDLOCKUP", _HARD,
             how="every-cpu", seat="named", functions=(),
+        ),
+        Trigger(
+            "watchdog", "panic through SysRq, and a capture that takes longer than the watchdog's timeout",
+            "/proc/sysrq-trigger", "c", ("sysrq_handle_crash",),
+            re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ", outlives_watchdog=True,
         ),
     )
 }  # fmt: skip

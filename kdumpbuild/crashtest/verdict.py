@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild.analysis import Crash, open_dump
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdumpbuild.crashtest.console import Times
     from kdumpbuild.crashtest.diagnose import Witness
     from kdumpbuild.crashtest.dumps import SavedDump
+    from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
 RESULT_FORMAT = 1
@@ -50,6 +51,8 @@ class Evidence:
     vmlinux: Path
     trigger: Trigger
     marker: str
+    watchdog: int = 0
+    """Seconds after which the machine's watchdog resets it, when nobody feeds it; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,21 @@ class Verdict:
     """What the vmcore is, in the capture system's words."""
     places: Mapping[str, str]
     """Where things are: ``dump``, ``console``, ``result``, …"""
-    records: Mapping[str, str]
-    """What other ways kept of the log over the reset: name of the record, and the file."""
-    by_watchdog: bool
-    """Whether the hardware watchdog brought the machine back."""
     command: tuple[str, ...]
     """QEMU's program and arguments."""
     console_tail: str
+    stand_in: StandIn | None = None
+    """What the test proves of a board that QEMU does not have; None when the machine is the board's."""
+    records: Mapping[str, str] = field(default_factory=dict)
+    """What other ways kept of the log over the reset: name of the record, and the file."""
+    by_watchdog: bool = False
+    """Whether the hardware watchdog brought the machine back."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what result.json holds."""
-        return {"format": RESULT_FORMAT, **asdict(self)}
+        found = asdict(self)
+        stand_in = found.pop("stand_in")
+        return {"format": RESULT_FORMAT, **found, "stand-in": stand_in}
 
 
 def judge(evidence: Evidence) -> tuple[tuple[Check, ...], Diagnosis | None, Crash | None]:
@@ -124,6 +131,8 @@ class _Court:
         )  # fmt: skip
         loaded = first.loaded and first.load_status == 0
         self.check("capture kernel loaded", loaded, f"kdump-load ended with {first.load_status}", diagnose(w))
+        if self.e.watchdog:
+            self.check("watchdog running", first.watchdog, f"{self.e.watchdog} s" if first.watchdog else "it is not")
 
     def dump_on_disk(self) -> None:
         dumps = self.e.dumps
@@ -143,6 +152,11 @@ class _Court:
         dmesg = self.saved.dmesg
         text = dmesg.read_text(encoding="utf-8", errors="replace") if dmesg else ""
         match = self.e.trigger.cause.search(text)
+        if self.e.trigger.outlives_watchdog:
+            # The capture kernel's uptime. It starts later than the watchdog was fed the last time.
+            seconds = self.saved.seconds
+            detail = f"dmesg committed after {seconds:.0f} s"
+            self.check("capture outlived the watchdog", seconds > self.e.watchdog, detail)
         missing = f"no line matches {self.e.trigger.cause.pattern!r}" if dmesg else "no dmesg was saved"
         self.check("saved dmesg tells the cause", match is not None, match[0] if match else missing)
 

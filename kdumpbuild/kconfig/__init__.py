@@ -29,12 +29,13 @@
 
 from __future__ import annotations
 
-from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.fragment import Fragment, Line, parse_fragment, read_fragment
 from kdumpbuild.kconfig.minimal import Minimal, minimal
 from kdumpbuild.kconfig.resolve import Resolution, Unmet, Waived, load_config, resolve
+from kdumpbuild.kconfig.toolchain import Toolchain
 from kdumpbuild.kconfig.tree import KernelTree
 
 __all__ = [

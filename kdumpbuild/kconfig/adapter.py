@@ -25,61 +25,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild.errors import user_error
-from kdumpbuild.run import environment, run, shell, which
+from kdumpbuild.run import environment, shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import ModuleType
 
+    from kdumpbuild.kconfig.toolchain import Toolchain
     from kdumpbuild.kconfig.tree import KernelTree
 
 _ONE_AT_A_TIME = threading.Lock()
 """kconfiglib looks into the environment while it reads, and there is one kconfiglib."""
-
-_MACHINE = {"arm": "arm", "arm64": "aarch64"}
-"""First part of the compiler's ``-dumpmachine``, by ``ARCH=``."""
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """What Kbuild is told about the compiler: the variables of its command line."""
-
-    arch: str
-    """``ARCH=``"""
-    cross_compile: str
-    """``CROSS_COMPILE=``"""
-    cc: str = ""
-    """``CC=``, when it is not ``$(CROSS_COMPILE)gcc``: for example ``ccache arm-linux-gnueabihf-gcc``."""
-    ld: str = ""
-    """``LD=``, when it is not ``$(CROSS_COMPILE)ld``."""
-
-    @property
-    def compiler(self) -> str:
-        """The command that compiles."""
-        return self.cc or f"{self.cross_compile}gcc"
-
-    def make_variables(self) -> list[str]:
-        """Return the arguments for ``make`` that say the same."""
-        given = {"ARCH": self.arch, "CROSS_COMPILE": self.cross_compile, "CC": self.cc, "LD": self.ld}
-        return [f"{name}={value}" for name, value in given.items() if value]
-
-    def check(self) -> str:
-        """Return the first line of the compiler's ``--version``.
-
-        Raises UserError when the compiler is missing or compiles for another architecture.
-        """
-        words = self.compiler.split()
-        program = next((word for word in words if Path(word).name not in ("ccache", "distcc", "sccache")), "gcc")
-        hint = "set CROSS_COMPILE to the prefix of a cross compiler for this architecture"
-        which(program, needed_for=f"to compile for {self.arch}")
-        if "clang" not in Path(program).name:
-            machine = run([program, "-dumpmachine"], what=f"ask {program} what it compiles for", hint=hint).strip()
-            if self.arch in _MACHINE and not machine.startswith(_MACHINE[self.arch]):
-                raise user_error(
-                    f"{program} compiles for {machine}, not for {self.arch}",
-                    where=f"CROSS_COMPILE={self.cross_compile}", hint=hint,
-                )  # fmt: skip
-        return run([program, "--version"], what=f"ask {program} for its version", hint=hint).splitlines()[0]
 
 
 def kbuild_environment(tree: KernelTree, toolchain: Toolchain) -> dict[str, str]:
@@ -93,8 +49,8 @@ def kbuild_environment(tree: KernelTree, toolchain: Toolchain) -> dict[str, str]
         "CROSS_COMPILE": cross, "CC": toolchain.compiler, "LD": toolchain.ld or f"{cross}ld",
         "AR": f"{cross}ar", "NM": f"{cross}nm", "OBJCOPY": f"{cross}objcopy", "OBJDUMP": f"{cross}objdump",
         "READELF": f"{cross}readelf", "STRIP": f"{cross}strip",
-        "HOSTCC": "gcc", "HOSTCXX": "g++", "CONFIG_SHELL": "sh", "MAKE": "make", "AWK": "awk", "PERL": "perl",
-        "PYTHON3": "python3", "PAHOLE": "pahole", "RUSTC": "rustc", "BINDGEN": "bindgen",
+        "HOSTCC": toolchain.host_cc or "gcc", "HOSTCXX": "g++", "CONFIG_SHELL": "sh", "MAKE": "make",
+        "AWK": "awk", "PERL": "perl", "PYTHON3": "python3", "PAHOLE": "pahole", "RUSTC": "rustc", "BINDGEN": "bindgen",
         "CC_VERSION_TEXT": version_text, "KBUILD_DEFCONFIG": "defconfig",
     }  # fmt: skip
     if "clang" in version_text:

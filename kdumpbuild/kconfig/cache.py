@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from concurrent.futures import Future
 
-    from kdumpbuild.kconfig.adapter import Toolchain
+    from kdumpbuild.kconfig.toolchain import Toolchain
     from kdumpbuild.kconfig.tree import KernelTree
 
 _CLASSES: tuple[Any, ...] = (lib.Symbol, lib.Choice, lib.MenuNode)

@@ -30,11 +30,13 @@ _Set = frozenset[tuple[str, str]]
 _NOTHING: _Set = frozenset()
 
 
-def reach(kconfig: KernelKconfig, symbol: str, wanted: str) -> Assignments | None:
+def reach(
+    kconfig: KernelKconfig, symbol: str, wanted: str, *, avoid: frozenset[str] = frozenset()
+) -> Assignments | None:
     """Return the smallest set of assignments found that gives a bool or tristate symbol the wanted value.
 
     It starts from the present assignments, which are left as they were. Empty: nothing has to be done. None: no
-    set was found.
+    set was found. Symbols to ``avoid`` are no part of any set.
     """
     sym = kconfig.syms[symbol]
     level = {"n": 0, "m": 1, "y": 2}[wanted]
@@ -45,7 +47,7 @@ def reach(kconfig: KernelKconfig, symbol: str, wanted: str) -> Assignments | Non
         search = _Search(kconfig, size)
         proposals = search.off(sym, frozenset()) if level == 0 else search.on(sym, level, frozenset())
         for proposal in proposals:
-            if proposal in tried:
+            if proposal in tried or any(name in avoid for name, _ in proposal):
                 continue
             tried.add(proposal)
             if works(kconfig, dict(proposal), {symbol: wanted}):
@@ -147,7 +149,8 @@ class _Search:
             for others in self.on(why.visibility(item), wanted, above):
                 yield from self._joined(own, others)
         for value, condition in item.defaults:
-            if value is not self.kconfig.n and not why.has_prompt(item):
+            # The default of a symbol with a prompt counts only as long as the prompt cannot be seen.
+            if value is not self.kconfig.n and not (why.has_prompt(item) and lib.expr_value(why.visibility(item))):
                 yield from self._all([(value, True), (condition, True)], wanted, above)
         if item.rev_dep is not self.kconfig.n:
             yield from self.on(item.rev_dep, wanted, above)

@@ -14,6 +14,7 @@ import pytest
 from kdumpbuild import resources
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.userland import Userland, default_root
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, render, run_crashtest
@@ -77,7 +78,7 @@ def arm(built: Path, tmp_path: Path) -> Bench:
 def test_a_crash_is_captured_with_exactly_the_boards_memory(bench: Bench, trigger: str) -> None:
     verdict = bench.crash(trigger)
     assert verdict.passed, render(verdict)
-    assert verdict.reserved == bench.board.memory.crashkernel
+    assert verdict.reserved == reserved(bench.image_set).size
     assert verdict.form == "filtered"
     assert verdict.crash is not None
     assert verdict.crash.comm == verdict.marker
@@ -121,9 +122,8 @@ TOO_SMALL = {"arm-virt": 9 * MIB, "arm64-virt": 16 * MIB}
 
 def test_too_little_memory_is_named_as_such(bench: Bench) -> None:
     size = TOO_SMALL[bench.board.name]
-    small = replace(bench.board, memory=replace(bench.board.memory, crashkernel=size))
     conf = {"usr/lib/kdump/kdump-load.conf": bench.conf_for(size)}
-    verdict = replace(bench, board=small).crash(options=Options(install=conf))
+    verdict = bench.crash(options=Options(crashkernel=size, install=conf))
     assert not verdict.passed
     assert verdict.failure is not None
     assert verdict.failure.code == "out-of-memory", render(verdict)

@@ -96,6 +96,14 @@ def judge(built: Path, given: Boot, tmp_path: Path) -> Report:
     return check_facts(facts)
 
 
+def linked(folder: Path) -> bytes:
+    """Return the program as one that needs the C library's loader."""
+    (folder / "dynamic.c").write_text(PROGRAM)
+    flags = ["-nostdlib", "-pie", "-marm", "-Wl,--dynamic-linker=/lib/ld-linux-armhf.so.3", "-Wl,-z,notext", "-o"]
+    run(["arm-linux-gnueabihf-gcc", *flags, folder / "dynamic", folder / "dynamic.c"], what="compile a program")
+    return (folder / "dynamic").read_bytes()
+
+
 def archive(program: bytes) -> bytes:
     return cpio([("dev", 0o040755, b""), ("dev/console", 0o020600, b""), ("init", 0o100755, program)])
 
@@ -153,6 +161,7 @@ def test_the_boot_loader_takes_the_only_place(
         ("KD063", "dictionary", "XZ decompressor ran out of memory"),
         ("KD064", "empty", "Unable to mount root fs"),
         ("KD064", "mode", "Failed to execute /init"),
+        ("KD065", "dynamic", "Failed to execute /init (error -2)"),
         ("KD067", "x86", "Failed to execute /init"),
     ],
 )
@@ -167,6 +176,7 @@ def test_an_initramfs_that_does_not_start(
         "dictionary": lambda: xz(whole, dictionary=64 * MIB),
         "empty": lambda: gzip.compress(cpio([("other", 0o100755, program)])),
         "mode": lambda: gzip.compress(cpio([("init", 0o100644, program)])),
+        "dynamic": lambda: gzip.compress(archive(linked(tmp_path))),
         "x86": lambda: gzip.compress(cpio([("init", 0o100755, b"\x7fELF\x02\x01" + x86())])),
     }[pack]()
     ram = 48 * MIB if pack == "dictionary" else 512 * MIB

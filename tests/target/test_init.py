@@ -342,6 +342,21 @@ def test_the_watchdog_is_fed_often_and_not_past_the_deadline(system: CaptureSyst
     assert feeding[0] == "timeout -s KILL 20 watchdog -F -T 30 -t 5 /dev/watchdog"
 
 
+def test_a_capture_that_is_held_does_not_feed_the_watchdog_before(system: CaptureSystem) -> None:
+    (system.root / "proc/cmdline").write_text("console=ttyAMA0 kdump.hold=2 panic=5\n", encoding="utf-8")
+    started = float((system.root / "proc/uptime").read_text(encoding="utf-8").split()[0])
+    console = system.run()
+    assert console.index("kdump: held for 2 s") < console.index("kdump: watchdog /dev/watchdog")
+    assert float(system.dump.status["dmesg_seconds"]) - started >= 2
+    assert system.dump.form == "filtered"
+
+
+def test_a_hold_that_is_no_number_holds_nothing(system: CaptureSystem) -> None:
+    (system.root / "proc/cmdline").write_text("kdump.hold=long panic=5\n", encoding="utf-8")
+    system.run()
+    assert system.dump.form == "filtered"
+
+
 def test_a_machine_without_a_watchdog(system: CaptureSystem) -> None:
     (system.root / "dev/watchdog").unlink()
     console = system.run()

@@ -13,6 +13,7 @@ import pytest
 
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.build.scripts import load_conf
 from tests.target.conftest import BUSYBOX
 
@@ -61,8 +62,8 @@ class Target:
         board = load_board(resources.BOARDS / f"{self.board}.toml")
         size = None if board.arch.kexec_file_load else 0x1D8F000
         conf = load_conf(
-            board, release=release, image_size=size, kernel=board.arch.image, initramfs="initramfs.cpio.gz",
-            cmdline=CMDLINE, dtb=dtb,
+            board, crashkernel=CrashKernel(14 << 20), release=release, image_size=size, kernel=board.arch.image,
+            initramfs="initramfs.cpio.gz", cmdline=CMDLINE, dtb=dtb,
         )  # fmt: skip
         self.set.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resources.TEMPLATES / "target/kdump-load", self.set / "kdump-load")

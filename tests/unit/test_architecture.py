@@ -16,14 +16,16 @@ LAYERS = [
     {"run", "files", "render", "settings"},
     {"formats", "board"},
     {"kconfig"},
+    {"derive"},
     {"checks"},
     {"build"},
-    {"analysis"},
+    {"newboard"},
+    {"analysis", "ci"},
     {"crashtest"},
     {"steps"},
     {"state"},
     {"tasks"},
-    {"cli_check"},
+    {"cli_check", "cli_board", "cli_ci"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,7 +37,7 @@ IMPORTERS = {
     "kconfiglib": {"kconfig.adapter"},
     "doit": {"state", "tasks", "cli"},
     "drgn": {"analysis"},
-    "argparse": {"cli", "cli_check"},
+    "argparse": {"cli", "cli_board", "cli_check", "cli_ci"},
 }
 
 

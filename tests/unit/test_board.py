@@ -83,6 +83,9 @@ def test_all_faults_are_told_at_once_with_line_and_key(tmp_path: Path) -> None:
         ('["512M@0x40000000"]', '["512M@0x40000000", "1G@0x50000000"]', "overlap"),
         ('"24M"', '"300M"', "cannot work with 512M"),
         ('"24M"', '"4500K"', "not a multiple of 1M"),
+        ('"24M"', '"24M@0x48000800"', "not a multiple of 1M"),
+        ('"24M"', '"24M@"', "is not a size"),
+        ('"24M"', "24", "24 is not a text"),
         ("[dump]", "[[dump]]", "is not a table"),
         ('"/dev/mmcblk0p4"', '"mmcblk0p4"', "is not a block device"),
         ('"ext4"', '"ext5"', "did you mean ext4?"),
@@ -97,6 +100,30 @@ def test_all_faults_are_told_at_once_with_line_and_key(tmp_path: Path) -> None:
 )
 def test_each_mistake_has_its_message(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert any(message in told for told in faults(tmp_path, GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("line", "size", "base"),
+    [
+        ('crashkernel = "auto"', None, None),
+        ("", None, None),
+        ('crashkernel = "16M@0x48000000"', 16 << 20, 0x48000000),
+    ],
+)
+def test_crashkernel_may_be_left_out_or_have_an_address(
+    tmp_path: Path, line: str, size: int | None, base: int | None
+) -> None:
+    memory = load_board(write(tmp_path, GOOD.replace('crashkernel = "24M"', line))).memory
+    assert (memory.crashkernel, memory.crash_base) == (size, base)
+
+
+def test_an_open_question_is_told_with_what_stands_above_it(tmp_path: Path) -> None:
+    text = GOOD.replace('console = "ttyS0,115200"', '# Question 2: Which console?\n#   ttyS0 or ttyS1\nconsole = "?"')
+    (told,) = faults(tmp_path, text)
+    assert "capture.console: not answered yet: Which console?" in told
+    assert "hint: ttyS0 or ttyS1" in told
+    (told,) = faults(tmp_path, GOOD.replace('"ext4"', '"?"'))
+    assert 'dump.filesystem: not answered yet: "?" stands there' in told
 
 
 def test_malformed_toml_names_the_line(tmp_path: Path) -> None:

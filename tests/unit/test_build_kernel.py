@@ -17,7 +17,7 @@ from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.build import kernel
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.errors import UserError
-from kdumpbuild.kconfig.adapter import Toolchain
+from kdumpbuild.kconfig.toolchain import Toolchain
 
 TREE = Path(__file__).resolve().parents[1] / "data" / "faketree"
 ARM = Toolchain(arch="arm", cross_compile="arm-linux-gnueabihf-")
@@ -35,7 +35,6 @@ def build(folder: Path, config: str) -> str:
             arch=ARCHES["arm"],
             toolchain=ARM,
             jobs=2,
-            dtb="",
             log=folder / "log" / "kernel.log",
             progress=progress,
         )

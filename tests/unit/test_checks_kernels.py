@@ -11,14 +11,14 @@ import pytest
 
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.model import Bank
-from kdumpbuild.checks.defconfigs import Row as TableRow
-from kdumpbuild.checks.defconfigs import judge, table
-from kdumpbuild.checks.engine import all_rules, check_facts
+from kdumpbuild.checks.defconfigs import judge
+from kdumpbuild.checks.engine import check_facts
 from kdumpbuild.checks.facts import Cmdline, Config, Facts
 from kdumpbuild.formats.devicetree import read_devicetree
-from kdumpbuild.kconfig.adapter import KernelKconfig, Toolchain
+from kdumpbuild.kconfig.adapter import KernelKconfig
 from kdumpbuild.kconfig.fragment import parse_fragment
 from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.kconfig.toolchain import Toolchain
 from kdumpbuild.kconfig.tree import KernelTree
 from kdumpbuild.run import run
 from tests.kernel.support import KERNELS, real_trees
@@ -157,9 +157,3 @@ def test_device_trees_of_boards(
     report = check_facts(facts)
     assert (rule in {finding.id for finding in report.findings}) is fires
     assert rule not in {skipped.id for skipped in report.not_judged}
-
-
-def test_the_table() -> None:
-    text = table([TableRow("Linux 6.12", "arm", "multi_v7_defconfig", (("KD003", "warning"), ("KD031", "warning")))])
-    assert "| Linux 6.12 | arm multi_v7_defconfig | W | W |" in text
-    assert all(name in {rule.id for rule in all_rules()} for name in ("KD003", "KD031"))

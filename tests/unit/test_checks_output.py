@@ -19,14 +19,16 @@ from rich.console import Console
 from kdumpbuild import cli_check
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.model import Waiver
-from kdumpbuild.checks.defconfigs import row_of
+from kdumpbuild.checks.defconfigs import Row, row_of, table
 from kdumpbuild.checks.docs import DEFCONFIGS, pages
 from kdumpbuild.checks.engine import all_rules, check_facts, exit_code, find_rule
 from kdumpbuild.checks.facts import Cmdline, parse_version
-from kdumpbuild.checks.gather import Given, facts_from_set, gather, read_rootfs
+from kdumpbuild.checks.from_set import facts_from_set
+from kdumpbuild.checks.gather import Given, gather
 from kdumpbuild.checks.model import Severity
 from kdumpbuild.checks.output import print_report, print_rule, to_json
 from kdumpbuild.checks.sarif import to_sarif
+from kdumpbuild.checks.userland import read_rootfs
 from kdumpbuild.cli import main
 from kdumpbuild.errors import Exit, UserError
 from kdumpbuild.resources import BOARDS
@@ -78,12 +80,16 @@ def test_every_fault_of_every_input_at_once(tmp_path: Path) -> None:
         dtb=write(tmp_path / "d", b"\xd0\x0d\xfe\xed"),
         zimage=tmp_path / "absent",
         initramfs=write(tmp_path / "i", b"MZ"),
+        capture_cmdline=f"@{tmp_path / 'absent'}",
+        vmlinux=Path("/bin/sh"),
+        rootfs=tmp_path,
         kexec_tools="new",
         ram="512M",
+        image_size="8M",
     )
     with pytest.raises(UserError) as caught:
         gather(given)
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.faults) == 10
     assert all(fault.where for fault in caught.value.faults)
 
 
@@ -277,6 +283,18 @@ def test_the_pages_of_the_rules_are_current() -> None:
         assert rule.story in made[f"{rule.subject}.md"]
 
 
+def test_the_table_has_a_line_for_all_versions_of_a_configuration() -> None:
+    both, old = ("KD003", "warning"), ("KD050", "error")
+    text = table([
+        Row("6.12.117", "arm", "multi_v7_defconfig", (both,)),
+        Row("5.10.223", "arm", "multi_v7_defconfig", (both, old)),
+        Row("6.12.117", "arm64", "defconfig", (("KD031", "info"),)),
+    ])  # fmt: skip
+    assert "Kernels: 5.10.223, 6.12.117." in text
+    assert "| arm multi_v7_defconfig | 5.10 6.12 | W |  | E 5.10 |\n" in text
+    assert "| arm64 defconfig | 6.12 |  | i |  |\n" in text
+
+
 def test_the_table_of_defconfigs_names_rules_that_exist() -> None:
     known = {rule.id for rule in all_rules()}
     assert set(re.findall(r"KD\d{3}", (DOCS / DEFCONFIGS).read_text())) <= known
@@ -348,7 +366,7 @@ def test_exit_codes_of_the_command(argv: list[str], code: int, said: str, capsys
 
 def test_a_row_for_a_distributions_config(tmp_path: Path) -> None:
     row = row_of(write(tmp_path / "config-6.12.1-armmp", GOOD))
-    assert (row.kernel, row.arch, row.name) == ("Linux 6.12.1", "arm", "6.12.1-armmp")
+    assert (row.kernel, row.arch, row.name) == ("6.12.1", "arm", "armmp")
     assert ("KD050", "error") in row.found
     with pytest.raises(UserError, match=r"not a whole .config"):
         row_of(write(tmp_path / "c", "CONFIG_ARM=y\n"))

@@ -275,6 +275,10 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(capture_cmdline=line("console=ttyS0 panic=5")),
     ),
     "KD055": (arm(cmdline=line("x" * 1024)), arm(capture_cmdline=line("x" * 900), cmdline=line("x" * 1023))),
+    "KD088": (
+        arm(capture_cmdline=line("console=ttyS0 platform=${PLATFORM}")),
+        arm(capture_cmdline=line("console=ttyS0,115200n8 root=/dev/mmcblk0p2 mtdparts=spi0.0:1M(a),-(b)")),
+    ),
     "KD056": (
         arm(capture=config(PSTORE_RAM="y")),
         arm(capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=ramoops_init")),
@@ -502,6 +506,44 @@ def test_a_built_in_command_line_counts_only_when_it_is_used() -> None:
 def test_platforms_that_can_stop_their_cpus(compatible: str) -> None:
     dtb = cpus("", 4, f'compatible = "{compatible}";')
     assert "KD080" in check_facts(arm(production=config(SMP="y", HOTPLUG_CPU="y"), dtb=dtb)).passed
+
+
+@pytest.mark.parametrize(
+    ("version", "kernel", "severity", "what"),
+    [
+        ((1, 7, 2), (5, 15), None, ""),
+        ((1, 7, 2), (6, 1), "info", "was made for kernels up to 6.0"),
+        ((1, 7, 2), (6, 12), "warning", "takes slab pages for user pages"),
+        ((1, 7, 5), (6, 10), "warning", "takes slab pages for user pages"),
+        ((1, 7, 5), (6, 8), None, ""),
+        ((1, 7, 6), (6, 12), "warning", "takes free pages for slab pages"),
+        ((1, 7, 6), (6, 13), "warning", "takes free pages for slab pages"),
+        ((1, 7, 7), (6, 15), "info", "was made for kernels up to 6.14"),
+        ((1, 7, 9), (7, 1), "error", "leaves out the tail pages"),
+        ((1, 7, 10), (7, 1), None, ""),
+    ],
+)
+def test_what_an_old_makedumpfile_does(
+    version: tuple[int, ...], kernel: tuple[int, ...], severity: str | None, what: str
+) -> None:
+    found = [f for f in check_facts(arm(makedumpfile=version, kernel=kernel)).findings if f.id == "KD071"]
+    assert [f.severity.value for f in found] == ([severity] if severity else [])
+    assert all(what in f.what for f in found)
+
+
+def test_a_dump_with_user_pages_has_the_slab_pages_too() -> None:
+    board = replace(BOARD, dump=replace(BOARD.dump, level=23))
+    facts = arm(makedumpfile=(1, 7, 2), kernel=(6, 12), board=BOARD)
+    (lost,) = [f for f in check_facts(facts).findings if f.id == "KD071"]
+    assert "without 8" in lost.advice
+    (kept,) = [f for f in check_facts(replace(facts, board=board)).findings if f.id == "KD071"]
+    assert kept.severity is Severity.INFO
+
+
+def test_loading_switched_off_on_the_command_line_is_an_error() -> None:
+    off = line("sysctl.kernel.kexec_load_disabled=1 sysctl.kernel.kexec_load_limit_panic=1")
+    found = [f for f in check_facts(arm(cmdline=off, rootfs=Rootfs("root"))).findings if f.id == "KD011"]
+    assert [(f.severity, f.where) for f in found] == [(Severity.ERROR, "cmdline")]
 
 
 def test_the_cma_pool_can_take_the_only_place() -> None:

@@ -97,7 +97,7 @@ def test_the_console_says_how_long_to_wait() -> None:
     assert console(4.0, "Internal error: another one") is None
     assert console(5.0, "Booting Linux on physical CPU 0x0") == math.inf
     assert console(6.0, "Booting Linux on physical CPU 0x0") == math.inf
-    assert console(7.0, "crashtest: done") == 10.0
+    assert console(7.0, "crashtest: done") == 3.0
     assert console.stopped == "done"
 
 

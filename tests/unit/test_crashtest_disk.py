@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def content(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("filesystem", disk.FILESYSTEMS)
 def test_what_goes_in_comes_out(tmp_path: Path, content: Path, filesystem: str) -> None:
     image = tmp_path / "a disk, with a comma.img"
-    disk.make_disk(image, content, filesystem=filesystem, size=32 * MIB, label="dumps")
+    disk.make_disk(image, content, filesystem=filesystem, size=32 * MIB, place=disk.Place(label="dumps"))
     assert image.stat().st_size == 32 * MIB
     assert "dumps" in run.run(["dumpe2fs", "-h", image], what="look")
     target = tmp_path / "back again"
@@ -41,6 +42,53 @@ def test_what_goes_in_comes_out(tmp_path: Path, content: Path, filesystem: str) 
     assert len(disk.tree_digest(target)) == 4
     disk.read_disk(image, ("crashtest",), target)
     assert (target / "crashtest" / "plan").read_text() == "marker=kdb-1\n"
+
+
+@pytest.mark.parametrize(
+    ("device", "start"),
+    [
+        ("/dev/mmcblk1p3", 3), ("/dev/nvme0n1p12", 12), ("/dev/sda1", 1), ("/dev/vdb2", 2),
+        ("PARTLABEL=crash dumps", 1), ("/dev/mmcblk1", 0), ("/dev/vda", 0), ("/dev/mmcblk0boot0", 0), ("LABEL=d", 0),
+    ],
+)  # fmt: skip
+def test_the_file_system_is_where_the_board_looks_for_it(
+    tmp_path: Path, content: Path, device: str, start: int
+) -> None:
+    image = tmp_path / "disk.img"
+    place = disk.place_of(device)
+    disk.make_disk(image, content, filesystem="ext4", size=32 * MIB, place=place)
+    assert image.stat().st_size == 32 * MIB
+    # The superblock's magic number: 0x38 bytes into the superblock, which is 1024 bytes into the file system.
+    with image.open("rb") as stream:
+        stream.seek(start * MIB + 1024 + 0x38)
+        assert stream.read(2) == b"\x53\xef"
+    disk.read_disk(image, ("crashtest", "kdump"), tmp_path / "back", place)
+    assert disk.tree_digest(tmp_path / "back") == disk.tree_digest(content)
+    if start:
+        table = json.loads(run.run(["sfdisk", "--json", image], what="look"))["partitiontable"]
+        last = table["partitions"][-1]
+        assert (len(table["partitions"]), last["start"]) == (start, start * MIB // table["sectorsize"])
+        header = run.run(["dumpe2fs", "-h", place.of(image)], what="look")
+        blocks = int(header.split("Block count:")[1].split()[0]) * int(header.split("Block size:")[1].split()[0])
+        assert blocks <= last["size"] * table["sectorsize"]
+        assert last.get("name", "") == place.name
+
+
+def test_a_partition_that_was_not_unmounted_is_repaired_on_a_copy(tmp_path: Path, content: Path) -> None:
+    image = tmp_path / "disk.img"
+    place = disk.place_of("/dev/mmcblk0p2")
+    disk.make_disk(image, content, filesystem="ext4", size=32 * MIB, place=place)
+    run.run(["debugfs", "-w", "-R", "feature needs_recovery", place.of(image)], what="make it look mounted")
+    before = image.read_bytes()
+    disk.read_disk(image, ("kdump",), tmp_path / "back", place)
+    assert image.read_bytes() == before
+    assert find_dumps(tmp_path / "back" / "kdump")[0].form == "filtered"
+
+
+def test_a_disk_takes_two_dumps_and_is_an_sd_cards_size() -> None:
+    assert disk.disk_size(512 * MIB) == 2048 * MIB
+    assert disk.disk_size(960 * MIB) == 2048 * MIB
+    assert disk.disk_size(1024 * MIB) == 4096 * MIB
 
 
 def test_a_disk_that_was_not_unmounted_is_repaired_on_a_copy(tmp_path: Path, content: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from kdumpbuild import resources, run
 from kdumpbuild.board.loader import load_board
-from kdumpbuild.crashtest.machine import Boot, command_line, qemu_command, run_machine
+from kdumpbuild.board.model import Watchdog
+from kdumpbuild.crashtest.machine import Boot, command_line, has_watchdog, qemu_command, run_machine, too_old
 from kdumpbuild.crashtest.system import system_conf
 from kdumpbuild.errors import UserError
 
@@ -59,10 +60,9 @@ def test_the_machine_has_a_disk_a_console_and_nothing_else(board: Board, boot: B
         assert part in append
 
 
-def test_the_reservation_is_the_boards_unless_asked_otherwise(board: Board, boot: Boot) -> None:
-    assert f"crashkernel={board.memory.crashkernel >> 20}M " in command_line(board, boot)
-    assert "crashkernel=24M " in command_line(board, replace(boot, crashkernel=24 << 20))
-    assert "crashkernel" not in command_line(board, replace(boot, crashkernel=0))
+def test_the_reservation_is_what_it_is_asked_for(board: Board, boot: Boot) -> None:
+    assert "crashkernel=24M " in command_line(board, replace(boot, crashkernel="24M"))
+    assert "crashkernel" not in command_line(board, boot)
 
 
 def test_a_line_that_is_too_long_is_refused(board: Board, boot: Boot) -> None:
@@ -73,6 +73,46 @@ def test_a_line_that_is_too_long_is_refused(board: Board, boot: Boot) -> None:
 def test_a_board_without_a_machine_is_refused(board: Board, boot: Boot) -> None:
     with pytest.raises(UserError, match="cannot be crash-tested in QEMU"):
         qemu_command(replace(board, machine=None), boot)
+
+
+def test_a_card_is_in_the_slot_and_the_console_is_the_port_of_the_board(board: Board, boot: Boot) -> None:
+    assert board.machine is not None
+    machine = replace(board.machine, cpu="", disk=(), card=2, serial=1, ram=1 << 30)
+    production = replace(board.production, cmdline="nr_cpus=1")
+    board = replace(board, machine=machine, production=production)
+    command = qemu_command(board, replace(boot, qemu=boot.kernel.parent))
+    text = " ".join(command)
+    assert command[0] == str(boot.kernel.parent / board.arch.qemu)
+    assert "-drive if=sd,index=2,id=dump,format=raw," in text
+    assert "-serial null -serial chardev:console" in text
+    assert "-m 1024M" in text
+    assert "-cpu" not in command
+    assert "nr_cpus=1" in command[command.index("-append") + 1].split()
+
+
+@pytest.mark.parametrize(("said", "old"), [("10.0.2", False), ("10.1.0", False), ("9.2.1", True), ("7.2.22", True)])
+def test_a_qemu_that_is_too_old_is_told_in_one_sentence(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, old: bool  # noqa: FBT001
+) -> None:
+    fake_qemu(tmp_path, monkeypatch, f"echo 'QEMU emulator version {said} (Debian 1:{said})'")
+    assert board.machine is not None
+    machine = replace(board.machine, qemu=(10, 0), watchdog=(9, 0))
+    newer = replace(board, machine=machine, watchdog=Watchdog("/dev/w", 20))
+    sentence = f"{board.name} needs QEMU 10.0 or newer, and this is {said}"
+    assert too_old(newer, None) == (sentence if old else "")
+    assert too_old(newer, tmp_path / "bin") == (sentence if old else "")
+    assert too_old(board, None) == ""
+    assert has_watchdog(newer, None) == (said != "7.2.22")
+    assert not has_watchdog(replace(newer, watchdog=None), None)
+    assert not has_watchdog(board, None)
+
+
+def test_a_program_that_is_not_qemu_is_the_users_error(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_qemu(tmp_path, monkeypatch, "echo hello")
+    with pytest.raises(UserError, match=r"does not say which version(.|\n)*hello"):
+        too_old(board, None)
 
 
 def test_the_first_process_gets_what_it_needs(board: Board) -> None:

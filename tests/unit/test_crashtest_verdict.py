@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -14,7 +15,7 @@ from kdumpbuild.analysis.report import FRAMES
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.userland import Userland
-from kdumpbuild.crashtest import TRIGGERS, run_crashtest
+from kdumpbuild.crashtest import TRIGGERS, run_crashtest, to_junit
 from kdumpbuild.crashtest.console import Console, Times
 from kdumpbuild.crashtest.diagnose import Diagnosis, Witness
 from kdumpbuild.crashtest.dumps import find_dumps
@@ -168,6 +169,35 @@ def test_the_report_of_a_failure_tells_why_and_what_to_do(verdict: Verdict) -> N
     assert "PASS" not in text
 
 
+def test_junit_has_a_case_for_each_check_and_tells_why_once(verdict: Verdict) -> None:
+    failure = Diagnosis("no-dump", "no dump was committed", why="write error", hint="make room")
+    failed = replace(
+        verdict, passed=False, trigger="lkdtm-null", failure=failure, console_tail="| \x1b[1mlast\x00 words",
+        checks=(Check("booted", ok=True, detail="yes"), Check("dump committed", ok=False, detail="none < 1"),
+                Check("dump opens", ok=None, detail="not looked at"), Check("came back", ok=False, detail="no")),
+    )  # fmt: skip
+    suites = ET.fromstring(to_junit([verdict, failed]))  # noqa: S314  # our own
+    first, second = suites
+    assert (first.get("name"), first.get("tests"), first.get("failures")) == ("arm-virt sysrq", "1", "0")
+    assert (second.get("tests"), second.get("failures"), second.get("skipped")) == ("4", "2", "1")
+    told = [(case.get("name"), case[0].tag, case[0].text) for case in second.iter("testcase") if len(case)]
+    assert told == [
+        ("dump committed", "failure", "no dump was committed [no-dump]\nwrite error\nhint: make room"),
+        ("dump opens", "skipped", None),
+        ("came back", "failure", None),
+    ]
+    assert second.findtext("system-out") == "| [1mlast words"
+
+
+def test_junit_of_a_test_that_failed_before_its_checks_is_a_failure(verdict: Verdict) -> None:
+    failed = replace(verdict, passed=False, checks=(), failure=Diagnosis("qemu", "QEMU was lost"))
+    (suite,) = ET.fromstring(to_junit([failed]))  # noqa: S314  # our own
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    message = suite.find("testcase/failure")
+    assert message is not None
+    assert message.get("message") == "QEMU was lost"
+
+
 def test_the_result_can_be_read_by_programs(verdict: Verdict) -> None:
     read = json.loads(json.dumps(verdict.to_json()))
     assert (read["format"], read["passed"], read["times"]["dmesg"]) == (RESULT_FORMAT, True, 1.75)
@@ -181,7 +211,7 @@ def test_an_incomplete_set_is_told_whole_and_before_anything_is_touched(tmp_path
             board, SetFiles(tmp_path / "set", board.arch.image), Userland(tmp_path, board.arch), TRIGGERS["sysrq"],
             tmp_path / "work",
         )  # fmt: skip
-    assert len(caught.value.faults) == 8
+    assert len(caught.value.faults) == 7
     assert "doit build BOARD=arm-virt" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -165,3 +165,19 @@ def test_compiler_behind_ccache(tmp_path: Path) -> None:
     tree = KernelTree.open(support.REDUCED)
     assert KernelKconfig(tree, wrapped).config_text() == KernelKconfig(tree, real).config_text()
     assert wrapped.make_variables() == ["ARCH=arm", f"CROSS_COMPILE={real.cross_compile}", f"CC={wrapped.cc}"]
+
+
+def test_a_c_library_that_is_installed_later_is_another_toolchain(tmp_path: Path) -> None:
+    """Linux asks whether the compiler can link (CC_CAN_LINK), so the config has to be resolved again."""
+    gcc = tmp_path / "arm-gcc"
+    gcc.write_text(
+        '#!/bin/sh\ncase $1 in\n-dumpmachine) echo arm-linux ;;\n--version) echo "gcc 12" ;;\n'
+        f'-print-file-name=*) file=${{1#*=}}; [ ! -e "{tmp_path}/$file" ] || file="{tmp_path}/$file"; echo "$file" ;;\n'
+        "esac\n"
+    )
+    gcc.chmod(0o755)
+    toolchain = Toolchain("arm", f"{tmp_path}/arm-")
+    before = toolchain.fingerprint()
+    assert toolchain.fingerprint() == before
+    (tmp_path / "libc.so").touch()
+    assert toolchain.fingerprint() != before

@@ -16,8 +16,8 @@ from jinja2 import UndefinedError
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.logs import Logs, Ramoops
+from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.board.panic import CONDITIONS, sysctl_file
-from kdumpbuild.board.size import format_size
 from kdumpbuild.build.scripts import OVERLAY, boot_snippets, capture_cmdline, capture_conf, load_conf, overlay
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.devicetree import read_devicetree
@@ -39,15 +39,21 @@ def board(name: str = "arm-virt") -> Board:
     return load_board(resources.BOARDS / f"{name}.toml")
 
 
+def crash(one: Board) -> CrashKernel:
+    """Return what is reserved for a shipped board; a size for one that leaves it to its set."""
+    return CrashKernel(one.memory.crashkernel or 16 << 20, one.memory.crash_base)
+
+
 def rendered(name: str) -> dict[str, str]:
     """Return all that is rendered for a shipped board, by file name."""
     one = board(name)
     conf = load_conf(
-        one, release="6.12.117", image_size=None if one.arch.kexec_file_load else 0x7A4000, kernel=one.arch.image,
+        one, crashkernel=crash(one), release="6.12.117", kernel=one.arch.image,
+        image_size=None if one.arch.kexec_file_load else 0x7A4000,
         initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
     return {
-        "kdump.conf": capture_conf(one), "kdump-load.conf": conf, **boot_snippets(one, KERNEL, DETECTORS),
+        "kdump.conf": capture_conf(one), "kdump-load.conf": conf, **boot_snippets(one, crash(one), KERNEL, DETECTORS),
         "60-kdump.conf": sysctl_file(one.panic, KERNEL, DETECTORS, name),
     }  # fmt: skip
 
@@ -81,7 +87,7 @@ def test_the_shell_reads_back_what_the_board_says(name: str, file: str, tmp_path
         assert values["KDUMP_MAKEDUMPFILE_ARGS"].split() == list(one.arch.makedumpfile)
         assert values["KDUMP_DEADLINE"] == str(one.dump.deadline)
     else:
-        assert values["KDUMP_CRASHKERNEL_BYTES"] == str(one.memory.crashkernel)
+        assert values["KDUMP_CRASHKERNEL_BYTES"] == str(crash(one).size)
         assert values["KDUMP_CMDLINE"].split()[0] == f"console={one.capture.console}"
 
 
@@ -144,14 +150,15 @@ def test_a_line_that_is_too_long_is_refused(name: str, limit: int) -> None:
 
 
 def test_the_boot_loaders_get_the_boards_size() -> None:
-    argument = f"crashkernel={format_size(board().memory.crashkernel)}"
-    snippets = boot_snippets(board(), KERNEL, DETECTORS)
+    crash = CrashKernel(14 << 20, 0x47000000)
+    argument = "crashkernel=14M@0x47000000"
+    snippets = boot_snippets(board(), crash, KERNEL, DETECTORS)
     overlay = snippets.pop(OVERLAY)
     for text in snippets.values():
         assert f"{argument} oops=panic softlockup_panic=1 watchdog_thresh=10 nmi_watchdog=panic" in text
     assert "reg = <0x0 0x5ff00000 0x0 0x100000>;" in overlay
     none = replace(board(), logs=Logs())
-    assert OVERLAY not in boot_snippets(none, KERNEL, DETECTORS)
+    assert OVERLAY not in boot_snippets(none, crash, KERNEL, DETECTORS)
 
 
 @pytest.mark.skipif(shutil.which("dtc") is None, reason="no dtc")

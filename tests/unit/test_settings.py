@@ -32,6 +32,35 @@ def test_relative_paths_start_where_the_user_stands() -> None:
     assert settings.jobs == 3
 
 
+def test_offline_takes_no_default_and_names_every_variable_that_is_missing() -> None:
+    with pytest.raises(UserError) as caught:
+        read_settings({"OFFLINE": "1", "KERNEL_SRC": "/linux"}.get, Path("/here"))
+    assert {f.where for f in caught.value.faults} == {"CROSS_COMPILE", "SYSROOT"}
+    given = {"OFFLINE": "1", "KERNEL_SRC": "/linux", "CROSS_COMPILE": "arm-", "SYSROOT": "/target"}
+    assert read_settings(given.get, Path("/here")).offline
+
+
+def test_offline_with_a_finished_set_needs_no_kernel() -> None:
+    given = {"OFFLINE": "1", "IMAGE_SET": "set", "SYSROOT": "/target"}
+    assert read_settings(given.get, Path("/here")).image_set == Path("/here/set")
+
+
+def test_offline_is_0_or_1() -> None:
+    with pytest.raises(UserError, match="'yes' is neither 0 nor 1"):
+        read_settings({"OFFLINE": "yes"}.get, Path("/here"))
+
+
+def test_the_product_s_build_folder_brings_its_config() -> None:
+    assert read_settings({"KERNEL_BUILD": "b"}.get, Path("/here")).kernel_config == Path("/here/b/.config")
+    given = {"KERNEL_BUILD": "b", "KERNEL_CONFIG": "c"}
+    assert read_settings(given.get, Path("/here")).kernel_config == Path("/here/c")
+
+
+def test_a_compiler_with_flags_is_kept_whole() -> None:
+    settings = read_settings({"KERNEL_CC": " arm-gcc  -marm -ffile-prefix-map=/a=/b "}.get, Path("/here"))
+    assert settings.kernel_cc == "arm-gcc  -marm -ffile-prefix-map=/a=/b"
+
+
 def test_all_unusable_values_are_told() -> None:
     with pytest.raises(UserError) as caught:
         read_settings({"JOBS": "many", "OUT": "", "SYSROOT": ""}.get, Path("/here"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kdumpbuild.checks import tables
@@ -25,6 +26,9 @@ _PASSED_ON = {
     "slub_debug": "it makes every allocation larger",
     "quiet": "the console is often the only trace of a capture that failed",
 }
+
+_PLACEHOLDER = re.compile(r"@[A-Z][A-Z0-9_]*@|%[A-Z][A-Z0-9_]*%|__[A-Z][A-Z0-9_]*__|\$\{?\w+\}?|\{\{.*?\}\}")
+"""What templates, recipes and shell scripts put values in place of."""
 
 _HEAVY = ("KASAN", "DEBUG_KMEMLEAK", "PROVE_LOCKING", "KCOV", "DEBUG_PAGEALLOC", "PAGE_OWNER")
 
@@ -120,6 +124,22 @@ def passed_on(case: Case) -> Iterator[Hit]:
     for name, owner in tables.FOREIGN_ARGUMENTS.items():
         if name in cmdline:
             yield Hit(f"{name} is for {owner}" if name != "elfcorehdr" else f"{name}= is {owner}", cmdline.name)
+
+
+@rule(
+    "KD088", Severity.WARNING, "A placeholder on a command line was not filled in",
+    needs=(Input.CAPTURE_CMDLINE,),
+    advice="Write the value; fix the command line when the product is built, not at its first boot.",
+    source="sonic-buildimage issue 29344: the capture kernel was loaded before the platform's name was filled in",
+)  # fmt: skip
+def placeholder(case: Case) -> Iterator[Hit]:
+    """A command line that is made from a template at the first boot is sometimes loaded before it is finished. The
+    capture kernel then gets @CONSOLE@ or ${platform} as it stands, and ignores it."""
+    if case.facts.capture_cmdline is None and case.facts.cmdline is None:
+        case.capture_cmdline  # noqa: B018  # raises Missing
+    for cmdline in filter(None, (case.facts.capture_cmdline, case.facts.cmdline)):
+        for found in _PLACEHOLDER.findall(cmdline.text):
+            yield Hit(f"{found} stands there as it is", cmdline.name)
 
 
 @rule(

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from kdumpbuild.checks.facts import Case, Program
 
+_USER_PAGES = 8
+"""makedumpfile's dump level that leaves user pages out."""
+
 
 @rule(
     "KD070", Severity.ERROR, "makedumpfile cannot read a kernel with 52-bit addresses and 4 KiB pages",
@@ -33,25 +36,32 @@ def va_bits(case: Case) -> Iterator[Hit]:
     "KD071", Severity.WARNING, "makedumpfile is older than the kernel",
     needs=(Input.MAKEDUMPFILE, Input.KERNEL),
     advice="Use a makedumpfile that was made for this kernel.",
-    source="makedumpfile.h, LATEST_VERSION; commits 72c3414 (in 1.7.7) and f50c015 (after 1.7.9); "
-    "sonic-buildimage issue 25890",
+    source="makedumpfile.h, LATEST_VERSION; commits 5f17bdd (in 1.7.3), bad2a7c (in 1.7.6), 72c3414 (in 1.7.7) and "
+    "f50c015 (after 1.7.9); sonic-buildimage issue 25890",
 )  # fmt: skip
 def old_makedumpfile(case: Case) -> Iterator[Hit]:
-    """makedumpfile reads the kernel's page descriptors, which change. One that is too old does not always say so: with
-    6.12, versions before 1.7.7 keep free pages, and a 8 GB machine gave a 7.6 GB dump; with 7.1, versions up to 1.7.9
-    drop pages that are needed."""
+    """makedumpfile reads the kernel's page descriptors, which change, and one that is too old does not say so. Since
+    6.2 versions before 1.7.3 leave out slab pages together with user pages, since 6.10 those before 1.7.6: drgn and
+    crash then miss what they look for. With 6.12, 1.7.6 keeps all free pages, and a machine with 8 GB gave a dump of
+    7.6 GB. With 7.1, versions up to 1.7.9 drop pages that are needed."""
     version, kernel = case.makedumpfile, case.kernel
     where = case.where_of(Input.MAKEDUMPFILE)
-    if kernel >= (7, 1) and version <= (1, 7, 9):
-        what = f"makedumpfile {show(version)} drops pages of Linux {show(kernel)} that are needed"
-        yield Hit(what, where, severity=Severity.ERROR)
-    elif kernel >= (6, 12) and version < (1, 7, 7):
-        yield Hit(f"makedumpfile {show(version)} keeps free pages of Linux {show(kernel)}", where)
-    else:
-        newest = max((k for v, k in tables.MAKEDUMPFILE_KERNELS if v <= version), default=(5, 10))
-        if version < tables.MAKEDUMPFILE_KERNELS[-1][0] and kernel[:2] > newest:
-            what = f"makedumpfile {show(version)} was made for kernels up to {show(newest)}, not {show(kernel)}"
-            yield Hit(what, where, severity=Severity.INFO)
+    faults = [f for f in tables.MAKEDUMPFILE_FAULTS if kernel >= f.kernel and f.since <= version < f.until]
+    board = case.facts.board
+    if board is not None and not board.dump.level & _USER_PAGES:
+        faults = [fault for fault in faults if not fault.user_pages]
+    for fault in faults:
+        what = f"makedumpfile {show(version)} {fault.effect} of Linux {show(kernel)}"
+        if fault.user_pages:
+            advice = f"Use makedumpfile {show(fault.until)} or newer, or keep user pages: a dump level without 8."
+            yield Hit(f"{what}, and drops them", where, advice=advice)
+        else:
+            severity = Severity.ERROR if fault.loses else None
+            yield Hit(what if fault.loses else f"{what}, and keeps them", where, severity=severity)
+    newest = max((k for v, k in tables.MAKEDUMPFILE_KERNELS if v <= version), default=(5, 10))
+    if not faults and version < tables.MAKEDUMPFILE_KERNELS[-1][0] and kernel[:2] > newest:
+        what = f"makedumpfile {show(version)} was made for kernels up to {show(newest)}, not {show(kernel)}"
+        yield Hit(what, where, severity=Severity.INFO)
 
 
 @rule(

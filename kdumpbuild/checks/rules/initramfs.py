@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpbuild.board import memory
 from kdumpbuild.board.size import human
 from kdumpbuild.checks.model import Hit, Input, Missing, Severity, rule
 
@@ -246,11 +245,7 @@ def half_of_memory(case: Case) -> Iterator[Hit]:
         return
     if cmdline is not None and "tmpfs" not in (cmdline.value("rootfstype") or "tmpfs"):
         return
-    if case.arch.name == "arm":
-        kernel = case.zimage.unpacked or 5 * case.zimage.size
-    else:
-        kernel = case.image.image_size or 3 * case.image.file_size
-    half = memory.capture_ram(kernel, initramfs.size, case.dtb_size, region) // 2
+    half = case.parts.free(region) // 2
     if initramfs.unpacked > half:
         what = f"unpacked it has {human(initramfs.unpacked)}, and half of the memory is {human(max(half, 0))}"
         yield Hit(what, initramfs.name)

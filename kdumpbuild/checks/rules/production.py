@@ -176,12 +176,7 @@ def no_kallsyms(case: Case) -> Iterator[Hit]:
 def hidden_pointers(case: Case) -> Iterator[Hit]:
     """With kptr_restrict=2 even root reads zeros in /proc/kallsyms. kexec then takes 0 for the address of _stext, and
     what it writes into the dump's headers is worthless."""
-    value = None
-    where = ""
-    if case.facts.cmdline is not None:
-        value, where = case.cmdline.value("sysctl.kernel.kptr_restrict"), case.cmdline.name
-    if value is None:
-        value, where = case.rootfs.sysctls.get("kernel.kptr_restrict", ("", ""))
+    value, where = _at_boot(case, "kernel.kptr_restrict")
     if value == "2" and not (case.facts.production is not None and case.file_load):
         yield Hit("kernel.kptr_restrict=2", where)
 
@@ -219,11 +214,13 @@ def lockdown(case: Case) -> Iterator[Hit]:
 )  # fmt: skip
 def loading_disabled(case: Case) -> Iterator[Hit]:
     """kernel.kexec_load_disabled cannot be taken back before the next boot. Set in sysctl.conf it is usually set
-    before anything is loaded."""
-    for name in ("kernel.kexec_load_disabled", "kernel.kexec_load_limit_panic"):
-        value, where = case.rootfs.sysctls.get(name, ("", ""))
-        if (name.endswith("disabled") and value == "1") or (name.endswith("panic") and value == "0"):
-            yield Hit(f"{name}={value} is set at boot", where)
+    before anything is loaded, on the kernel's command line always: kexec -p is then refused."""
+    for name, off in (("kernel.kexec_load_disabled", "1"), ("kernel.kexec_load_limit_panic", "0")):
+        value, where = _at_boot(case, name)
+        if value == off:
+            # On the command line it is certain; a load script may come before what the root file system sets.
+            severity = Severity.ERROR if f"sysctl.{name}" in (case.facts.cmdline or ()) else None
+            yield Hit(f"{name}={value} is set at boot", where, severity=severity)
 
 
 @rule(
@@ -281,6 +278,14 @@ def forced_cmdline(case: Case) -> Iterator[Hit]:
     config = case.production
     if config.on("CMDLINE_FORCE") and not Cmdline(config.value("CMDLINE")).values("crashkernel"):
         yield Hit("CMDLINE_FORCE is set, and CMDLINE has no crashkernel=", config.where("CMDLINE_FORCE", "CMDLINE"))
+
+
+def _at_boot(case: Case, name: str) -> tuple[str, str]:
+    """Return a sysctl's value at boot and where it is set: on the command line, else in the root file system."""
+    cmdline = case.facts.cmdline
+    if cmdline is not None and (value := cmdline.value(f"sysctl.{name}")) is not None:
+        return value, cmdline.name
+    return case.rootfs.sysctls.get(name, ("", ""))
 
 
 def _sysctl(case: Case, name: str, *values: str) -> bool:

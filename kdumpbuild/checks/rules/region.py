@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from kdumpbuild.checks.facts import Case
 
 _MIB = 1 << 20
-_PROGRAMS = 5 * _MIB // 2
-"""What makedumpfile and a shell need. With 1.9 MiB they ran out of memory, with 3.8 MiB they did not."""
 _DT_RANGE = (5, 15)
 """First version whose decompressor is taken to honour linux,usable-memory-range: 5.10 does not, 6.1 does."""
 
@@ -248,27 +246,17 @@ def too_small(case: Case) -> Iterator[Hit]:
     """Kernel, packed and unpacked initramfs, device tree and the dump's header share the region. When they do not fit,
     kexec -p fails, or worse, the capture kernel dies while unpacking, with "write error" or "out of memory"."""
     crash, initramfs, where = case.crashkernel, case.initramfs, case.crashkernel_where
-    dtb = case.dtb_size
-    if case.arch.name == "arm":
-        zimage = case.zimage
-        room = max(zimage.image_size_for_kexec(), case.facts.image_size or 0)
-        load = memory.arm_load_size(room, initramfs.size, dtb)
-        kernel = zimage.unpacked or 5 * zimage.size
-    else:
-        image = case.image
-        kernel = image.image_size or 3 * image.file_size
-        load = memory.arm64_load_size(kernel, image.text_offset, initramfs.size, dtb)
-    if load > crash.size:
-        yield Hit(f"loading takes {human(load)}, the region has {human(crash.size)}", where)
+    parts = case.parts
+    if parts.load_size > crash.size:
+        yield Hit(f"loading takes {human(parts.load_size)}, the region has {human(crash.size)}", where)
     if initramfs.unpacked is None:
         return
-    ram = memory.capture_ram(kernel, initramfs.size, dtb, crash.size)
-    left = ram - initramfs.unpacked + initramfs.size  # the packed archive is given back when all is out
-    why = f"kernel {human(kernel)}, initramfs {human(initramfs.size)}, unpacked {human(initramfs.unpacked)}"
-    if ram < initramfs.unpacked:
-        what = f"{human(initramfs.unpacked)} do not unpack into the {human(max(ram, 0))} that are left"
+    free, left = parts.free(crash.size), parts.left(crash.size)
+    why = f"computed: {parts.story()}"
+    if free < initramfs.unpacked:
+        what = f"{human(initramfs.unpacked)} do not unpack into the {human(max(free, 0))} that are left"
         yield Hit(f"{what} of {human(crash.size)}", where, why)
-    elif left < _PROGRAMS:
+    elif left < parts.programs:
         what = f"{human(left)} are left for programs of {human(crash.size)}"
         yield Hit(what, where, why, severity=Severity.WARNING)
 

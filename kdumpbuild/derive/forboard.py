@@ -1,0 +1,85 @@
+"""Deriving for a board: its file's wishes, its blob, its kernel tree; the result as a fragment and as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdumpbuild.derive import depend
+from kdumpbuild.derive.blobs import read_board_fdt
+from kdumpbuild.derive.derive import Derived, Wanted, derive
+from kdumpbuild.derive.index import open_index
+from kdumpbuild.derive.nodes import DeviceNodes
+from kdumpbuild.derive.starts import Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kdumpbuild.board.model import Board
+    from kdumpbuild.kconfig.adapter import KernelKconfig
+    from kdumpbuild.kconfig.fragment import Fragment
+
+
+@dataclass(frozen=True)
+class BoardDrivers:
+    """What was derived for a board."""
+
+    board: Board
+    derived: Derived
+    families: frozenset[str]
+    """Symbols that stand for a family of SoCs."""
+
+    def requests(self) -> list[depend.Request]:
+        """Return each wanted symbol once, with its first reason."""
+        first: dict[str, Wanted] = {}
+        for wanted in self.derived.wanted:
+            first.setdefault(wanted.symbol, wanted)
+        needed = {wanted.symbol for wanted in self.derived.wanted if wanted.essential}
+        return [
+            depend.Request(symbol, wanted.reason, wanted.value, wanted.need is None, symbol in needed)
+            for symbol, wanted in first.items()
+        ]
+
+    def fragment_text(self, kconfig: KernelKconfig, base: str | Path, below: Sequence[Fragment]) -> str:
+        """Return the derived fragment on top of a base and of other fragments, each group with its reason."""
+        made = depend.fragment(kconfig, base, below, self.requests(), self.families)
+        out = [
+            f"# Drivers that {self.board.name} needs, derived from its device tree {self.board.dtb}",
+            f"# and from {kconfig.tree.name}. Made anew with each build: put additions into your own fragment.",
+        ]
+        reason = None
+        for line in made.lines:
+            if line.reason != reason:
+                out += ["", *(["#@ means"] if line.means else []), f"# {line.reason}"]
+                reason = line.reason
+            out.append(line.text)
+        return "\n".join(out) + "\n"
+
+    def told(self) -> list[str]:
+        """Return what the user should know: nodes that are not mapped and without which it may work all the same."""
+        where = f"{self.board.path}: drivers"
+        return [str(unmapped.fault(where)) for unmapped in self.derived.unmapped if not unmapped.essential]
+
+
+def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path | None) -> BoardDrivers:
+    """Derive a board's drivers. Raises UserError for what the board file names wrongly, and for what must be mapped."""
+    assert board.drivers is not None  # noqa: S101  # the caller's promise
+    drivers = board.drivers
+    where = f"{board.path}: drivers"
+    nodes = DeviceNodes(read_board_fdt(blob, board))
+    index = open_index(kconfig.tree, board.arch.name, cache)
+    wishes = Wishes(
+        storage=drivers.storage, console=drivers.console, tty=board.capture.console, watchdogs=drivers.watchdogs,
+        nodes=drivers.nodes, without=drivers.without, answers=dict(drivers.answers),
+    )  # fmt: skip
+    name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
+
+    def possible(symbol: str) -> bool:
+        known = kconfig.syms.get(symbol)
+        return known is not None and bool(known.nodes)
+
+    board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
+    found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)
+    found.check(where)
+    return BoardDrivers(board, found, frozenset(index.platforms))

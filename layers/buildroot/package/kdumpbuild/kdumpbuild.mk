@@ -1,0 +1,148 @@
+################################################################################
+#
+# kdumpbuild
+#
+################################################################################
+
+# No source of its own: the capture kernel is built from a copy of the product's
+# kernel tree, with every patch that was applied to it. A copy, since Buildroot
+# builds the kernel in its tree, and Kbuild refuses such a tree for another
+# build.
+KDUMPBUILD_VERSION = 0.1.0
+KDUMPBUILD_SOURCE =
+KDUMPBUILD_LICENSE = GPL-2.0 (kernel, BusyBox, makedumpfile), MIT (scripts)
+KDUMPBUILD_INSTALL_IMAGES = YES
+KDUMPBUILD_DEPENDENCIES = linux busybox kexec
+
+KDUMPBUILD_TOP = $(BR2_EXTERNAL_KDUMPBUILD_PATH)/../..
+KDUMPBUILD_BOARD = $(call qstrip,$(BR2_PACKAGE_KDUMPBUILD_BOARD))
+KDUMPBUILD_ARCH = $(if $(BR2_aarch64),arm64,arm)
+
+KDUMPBUILD_GIVEN_SYSROOT = $(call qstrip,$(BR2_PACKAGE_KDUMPBUILD_SYSROOT))
+KDUMPBUILD_SYSROOT = $(or $(KDUMPBUILD_GIVEN_SYSROOT),$(TARGET_DIR))
+ifeq ($(KDUMPBUILD_GIVEN_SYSROOT),)
+KDUMPBUILD_DEPENDENCIES += makedumpfile
+endif
+
+KDUMPBUILD_GIVEN_COMMAND = $(call qstrip,$(BR2_PACKAGE_KDUMPBUILD_COMMAND))
+KDUMPBUILD_COMMAND = $(or $(KDUMPBUILD_GIVEN_COMMAND),$(HOST_DIR)/bin/kdumpbuild)
+ifeq ($(KDUMPBUILD_GIVEN_COMMAND),)
+KDUMPBUILD_DEPENDENCIES += host-python-kdumpbuild
+endif
+
+# What the kernel's own clean targets take away need not be copied.
+KDUMPBUILD_EXCLUDE = \
+	--exclude=*.o --exclude=*.ko --exclude=*.a --exclude=*.cmd \
+	--exclude=/vmlinux* --exclude=/.stamp_* --exclude=/.applied_patches_list \
+	--exclude=/.files-list* $(RSYNC_VCS_EXCLUSIONS)
+
+# Everything by name, so that nothing of the caller's environment counts.
+KDUMPBUILD_VARIABLES = \
+	OFFLINE=1 \
+	BOARD=$(KDUMPBUILD_BOARD) \
+	KERNEL_SRC=$(@D)/linux \
+	KERNEL_BUILD=$(LINUX_DIR) \
+	CROSS_COMPILE=$(TARGET_CROSS) \
+	KERNEL_CC="$(TARGET_CC)" \
+	HOSTCC="$(HOSTCC)" \
+	SYSROOT=$(KDUMPBUILD_SYSROOT) \
+	OUT=$(@D)/out \
+	CACHE=$(@D)/cache \
+	JOBS=$(PARALLEL_JOBS)
+
+# This set's folder: the board's name, which is its file's.
+KDUMPBUILD_SET = $(@D)/out/$(basename $(notdir $(KDUMPBUILD_BOARD)))
+
+# Kbuild must not take this make for its parent.
+KDUMPBUILD_ENV = $(HOST_MAKE_ENV) env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u KBUILD_VERBOSE
+
+define KDUMPBUILD_BUILD_CMDS
+	mkdir -p $(@D)/linux
+	rsync -a --delete $(KDUMPBUILD_EXCLUDE) $(LINUX_DIR)/ $(@D)/linux/
+	$(KDUMPBUILD_ENV) make -s -C $(@D)/linux ARCH=$(KERNEL_ARCH) mrproper
+	$(KDUMPBUILD_ENV) $(KDUMPBUILD_COMMAND) doit build $(KDUMPBUILD_VARIABLES)
+endef
+
+KDUMPBUILD_TARGET_FILES = \
+	$(if $(BR2_aarch64),Image,zImage) \
+	initramfs.cpio.gz kdump-load.conf SHA256SUMS manifest.json
+
+define KDUMPBUILD_INSTALL_TARGET_CMDS
+	$(foreach f,$(KDUMPBUILD_TARGET_FILES), \
+		$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/$(f) \
+			$(TARGET_DIR)/usr/lib/kdumpbuild/$(f)$(sep))
+	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/kdump-load \
+		$(TARGET_DIR)/usr/lib/kdumpbuild/kdump-load
+endef
+
+define KDUMPBUILD_INSTALL_INIT_SYSV
+	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/S10kdump \
+		$(TARGET_DIR)/etc/init.d/S10kdump
+endef
+
+define KDUMPBUILD_INSTALL_INIT_SYSTEMD
+	$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/kdump.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/kdump.service
+endef
+
+define KDUMPBUILD_INSTALL_IMAGES_CMDS
+	rm -rf $(BINARIES_DIR)/kdump
+	cp -dpfr $(KDUMPBUILD_SET) $(BINARIES_DIR)/kdump
+endef
+
+# The crash initramfs needs stat; the others make it more robust, and let the
+# dump target be named by its label.
+define KDUMPBUILD_BUSYBOX_CONFIG_FIXUPS
+	$(call KCONFIG_ENABLE_OPT,CONFIG_STAT)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_STAT_FORMAT)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_STAT_FILESYSTEM)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_SYNC_FANCY)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_FINDFS)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_TIMEOUT)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_WATCHDOG)
+endef
+
+# The lines of the production kernel's fragments. Lines that are meant for other
+# kernel versions name symbols that this kernel does not know, and it drops
+# them. Whether all that is needed took effect is looked at when the image set
+# is built.
+ifeq ($(BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS),y)
+KDUMPBUILD_FRAGMENTS = \
+	$(KDUMPBUILD_TOP)/kdumpbuild/fragments/production.config \
+	$(KDUMPBUILD_TOP)/kdumpbuild/fragments/production-$(KDUMPBUILD_ARCH).config
+KDUMPBUILD_OPTIONS_ON := \
+	$(shell sed -n 's/^\(CONFIG_[A-Z0-9_]*\)=y$$/\1/p' $(KDUMPBUILD_FRAGMENTS))
+KDUMPBUILD_OPTIONS_OFF := \
+	$(shell sed -n 's/^\# \(CONFIG_[A-Z0-9_]*\) is not set$$/\1/p' $(KDUMPBUILD_FRAGMENTS))
+KDUMPBUILD_OPTIONS_VALUE := \
+	$(shell sed -n '/=y$$/!s/^\(CONFIG_[A-Z0-9_]*=.*\)$$/\1/p' $(KDUMPBUILD_FRAGMENTS))
+
+define KDUMPBUILD_LINUX_CONFIG_FIXUPS
+	$(foreach o,$(KDUMPBUILD_OPTIONS_ON),
+		$(call KCONFIG_SET_OPT,$(o),y)$(sep))
+	$(foreach o,$(KDUMPBUILD_OPTIONS_OFF),
+		$(call KCONFIG_DISABLE_OPT,$(o))$(sep))
+	$(foreach o,$(KDUMPBUILD_OPTIONS_VALUE),
+		$(call KCONFIG_SET_OPT,$(firstword $(subst =, ,$(o))),$(lastword $(subst =, ,$(o))))$(sep))
+endef
+endif
+
+ifeq ($(BR2_PACKAGE_KDUMPBUILD)$(BR_BUILDING),yy)
+KDUMPBUILD_KNOWN = $(basename $(notdir $(wildcard $(KDUMPBUILD_TOP)/kdumpbuild/boards/*.toml)))
+ifeq ($(KDUMPBUILD_BOARD),)
+$(error BR2_PACKAGE_KDUMPBUILD_BOARD is empty: set it to the path of a board file, or to one of: $(KDUMPBUILD_KNOWN))
+endif
+ifeq ($(filter $(KDUMPBUILD_KNOWN),$(KDUMPBUILD_BOARD))$(wildcard $(KDUMPBUILD_BOARD)),)
+$(error BR2_PACKAGE_KDUMPBUILD_BOARD: there is no board file $(KDUMPBUILD_BOARD); boards that ship with kdumpbuild: $(KDUMPBUILD_KNOWN))
+endif
+ifneq ($(KDUMPBUILD_GIVEN_SYSROOT),)
+ifeq ($(wildcard $(KDUMPBUILD_GIVEN_SYSROOT)/.),)
+$(error BR2_PACKAGE_KDUMPBUILD_SYSROOT: there is no folder $(KDUMPBUILD_GIVEN_SYSROOT))
+endif
+endif
+ifeq ($(wildcard $(KDUMPBUILD_TOP)/kdumpbuild/fragments),)
+$(error layers/buildroot has to stay in the kdumpbuild checkout that it belongs to; there is no $(KDUMPBUILD_TOP)/kdumpbuild)
+endif
+endif
+
+$(eval $(generic-package))

@@ -1,0 +1,67 @@
+# Builds the image set of KDUMP_BOARD from the source of the product's kernel, packages and deploys it.
+
+inherit deploy kdump_tool
+
+# The userland of the crash initramfs: a root directory. Empty: the one that kdump-userland-image makes.
+KDUMP_SYSROOT ??= ""
+# Where the production kernel was built. kdump_production deploys it; empty: none is at hand, and the image set has
+# neither its vmlinux nor its release.
+KDUMP_KERNEL_BUILD ??= "${@bb.utils.contains('KERNEL_CLASSES', 'kdump_production', '${DEPLOY_DIR_IMAGE}/kdump-production', '', d)}"
+
+KDUMP_IMAGE = "${@'Image' if d.getVar('TARGET_ARCH') == 'aarch64' else 'zImage'}"
+KDUMP_DIR = "${nonarch_libdir}/kdumpbuild"
+
+DEPENDS += "${KDUMP_DEPENDS} bc-native bison-native flex-native"
+
+do_configure[noexec] = "1"
+do_compile[file-checksums] += "${KDUMP_BOARD_CHECKSUMS}"
+# Of the kernel's source what is compiled is the same for every configuration.
+do_compile[depends] += "virtual/kernel:do_patch"
+
+python () {
+    fault = kdump_board_fault(d) if bb.data.inherits_class('kdump', d) else 'INHERIT += "kdump" is missing in local.conf or the distro'
+    if fault:
+        raise bb.parse.SkipRecipe(fault)
+    if not d.getVar('KDUMP_SYSROOT'):
+        d.appendVarFlag('do_compile', 'depends', ' kdump-userland-image:do_image_complete')
+    if d.getVar('KDUMP_KERNEL_BUILD'):
+        d.appendVarFlag('do_compile', 'depends', ' virtual/kernel:do_deploy')
+}
+
+do_compile() {
+    sysroot="${KDUMP_SYSROOT}"
+    if [ -z "$sysroot" ]; then
+        sysroot=${B}/userland
+        rm -rf "$sysroot"
+        install -d "$sysroot"
+        tar -x -C "$sysroot" --no-same-owner -f ${DEPLOY_DIR_IMAGE}/kdump-userland-image-${MACHINE}.tar
+    fi
+    set -- OFFLINE=1 SYSROOT="$sysroot" OUT="${B}/out" CACHE="${B}/cache"
+    if [ -n "${KDUMP_KERNEL_BUILD}" ]; then
+        set -- "$@" KERNEL_BUILD="${KDUMP_KERNEL_BUILD}"
+    fi
+    if ! kdump_tool build "$@"; then
+        bbfatal "the image set of ${KDUMP_BOARD} could not be built; kdumpbuild says why, above"
+    fi
+}
+
+do_install() {
+    made="${B}/out/${KDUMP_BOARD_NAME}"
+    install -d ${D}${KDUMP_DIR} ${D}${sysconfdir}/init.d
+    for file in ${KDUMP_IMAGE} initramfs.cpio.gz kdump-load.conf SHA256SUMS manifest.json; do
+        install -m 0644 "$made/$file" ${D}${KDUMP_DIR}/$file
+    done
+    install -m 0755 "$made/kdump-load" ${D}${KDUMP_DIR}/kdump-load
+    install -m 0755 "$made/S10kdump" ${D}${sysconfdir}/init.d/kdump
+    if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
+        install -d ${D}${systemd_system_unitdir}
+        install -m 0644 "$made/kdump.service" ${D}${systemd_system_unitdir}/kdump.service
+    fi
+}
+
+do_deploy() {
+    rm -rf ${DEPLOYDIR}/kdump
+    install -d ${DEPLOYDIR}
+    cp -R --preserve=mode,timestamps "${B}/out/${KDUMP_BOARD_NAME}" ${DEPLOYDIR}/kdump
+}
+addtask deploy after do_compile before do_build

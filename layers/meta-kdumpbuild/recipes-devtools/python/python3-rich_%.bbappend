@@ -1,0 +1,2 @@
+# scarthgap has it for the target only. Another variant changes nothing in the ones that are there.
+BBCLASSEXTEND = "native nativesdk"

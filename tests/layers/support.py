@@ -1,0 +1,41 @@
+"""What the tests of the layers share: reading classes and recipes, and running their shell without BitBake."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+META = REPOSITORY / "layers" / "meta-kdumpbuild"
+EXTERNAL = REPOSITORY / "layers" / "buildroot"
+_FUNCTION = re.compile(r"^(?P<name>[\w:]+)\(\) \{\n(?P<body>.*?)^\}$", re.MULTILINE | re.DOTALL)
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][\w-]*|@.*?\)|@.*?)\}")
+
+
+def shell_functions(*names: str) -> dict[str, str]:
+    """Return the shell functions of classes, by name."""
+    found = {}
+    for name in names:
+        (path,) = META.glob(f"classes-*/{name}.bbclass")
+        for match in _FUNCTION.finditer(path.read_text(encoding="utf-8")):
+            found[match["name"]] = match["body"]
+    return found
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of BitBake's variables, as BitBake does. One that is not given is an error."""
+    return _VARIABLE.sub(lambda match: values[match[1]], text)
+
+
+def run_dash(script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as BitBake does: in dash where /bin/sh is it, and to the first failure."""
+    prelude = "set -e\nbbfatal() { echo \"FATAL: $*\" >&2; exit 1; }\n"
+    return subprocess.run(
+        ["dash", "-c", prelude + script],
+        env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, text=True, check=False,
+    )  # fmt: skip

@@ -1,0 +1,204 @@
+"""The br2-external tree without Buildroot: its makefile under real GNU make, its menu under kconfiglib."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import kconfiglib
+import pytest
+
+from kdumpbuild import resources
+from kdumpbuild.settings import VARIABLES
+from tests.layers.support import EXTERNAL, REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# As much of Buildroot as the makefile uses: functions that it calls are taken down word by word.
+HARNESS = """
+qstrip = $(strip $(subst ",,$(1)))
+define sep
+
+
+endef
+SHARP_SIGN := \\#
+RSYNC_VCS_EXCLUSIONS = --exclude .git
+KCONFIG_ENABLE_OPT = enable:$(strip $(1))
+KCONFIG_SET_OPT = set:$(strip $(1))=$(strip $(2))
+KCONFIG_DISABLE_OPT = disable:$(strip $(1))
+generic-package = $(eval PACKAGES += $(notdir $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))))
+host-python-package = $(generic-package)
+TARGET_DIR = /o/target
+HOST_DIR = /o/host
+BINARIES_DIR = /o/images
+LINUX_DIR = /o/build/linux-6.12
+KERNEL_ARCH = arm
+TARGET_CROSS = /o/host/bin/arm-linux-
+TARGET_CC = /o/host/bin/arm-linux-gcc
+HOSTCC = /usr/bin/gcc
+INSTALL = install
+PARALLEL_JOBS = 3
+HOST_MAKE_ENV = PATH="/o/host/bin"
+include $(BR2_EXTERNAL_KDUMPBUILD_PATH)/external.mk
+@D = /o/build/kdumpbuild
+all:
+	$(info PACKAGES=$(strip $(PACKAGES)))
+	$(info DEPENDENCIES=$(KDUMPBUILD_DEPENDENCIES))
+	$(info ==build)
+	$(info $(KDUMPBUILD_BUILD_CMDS))
+	$(info ==target)
+	$(info $(KDUMPBUILD_INSTALL_TARGET_CMDS))
+	$(info ==linux)
+	$(info $(KDUMPBUILD_LINUX_CONFIG_FIXUPS))
+	@:
+"""
+
+
+def make(folder: Path, **values: str) -> subprocess.CompletedProcess[str]:
+    makefile = folder / "Makefile"
+    makefile.write_text(HARNESS, encoding="utf-8")
+    given = {
+        "BR2_EXTERNAL_KDUMPBUILD_PATH": str(EXTERNAL), "BR2_PACKAGE_KDUMPBUILD": "y", "BR_BUILDING": "y",
+        "BR2_PACKAGE_KDUMPBUILD_BOARD": '"arm-virt"', "BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS": "y", **values,
+    }  # fmt: skip
+    return subprocess.run(
+        ["make", "-s", "-f", str(makefile), *(f"{name}={value}" for name, value in given.items())],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def sections(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[str]] = {"": []}
+    name = ""
+    for line in done.stdout.splitlines():
+        if line.startswith("=="):
+            name = line[2:]
+            found[name] = []
+        elif line.strip():
+            found[name].append(line.strip())
+    return found
+
+
+def test_all_packages_are_made(tmp_path: Path) -> None:
+    head = sections(make(tmp_path))[""]
+    assert "PACKAGES=kdumpbuild python-doit python-kconfiglib python-kdumpbuild" in head
+
+
+def test_the_tool_is_given_all_by_name(tmp_path: Path) -> None:
+    found = sections(make(tmp_path))
+    (call,) = [line for line in found["build"] if " doit build " in line]
+    names = set(re.findall(r" ([A-Z_]+)=", call.partition(" doit build")[2]))
+    assert names == {
+        "OFFLINE", "BOARD", "KERNEL_SRC", "KERNEL_BUILD", "CROSS_COMPILE", "KERNEL_CC", "HOSTCC", "SYSROOT", "OUT",
+        "CACHE", "JOBS",
+    }  # fmt: skip
+    assert names <= VARIABLES.keys()
+    assert "SYSROOT=/o/target " in call
+    assert "/o/host/bin/kdumpbuild doit" in call
+    assert "env -u MAKEFLAGS" in call
+    assert "makedumpfile" in found[""][1]
+    assert "host-python-kdumpbuild" in found[""][1]
+
+
+def test_what_is_given_is_not_built(tmp_path: Path) -> None:
+    found = sections(make(tmp_path, BR2_PACKAGE_KDUMPBUILD_SYSROOT=f'"{tmp_path}"',
+                          BR2_PACKAGE_KDUMPBUILD_COMMAND='"/opt/kdumpbuild"'))  # fmt: skip
+    assert found[""][1] == "DEPENDENCIES=linux busybox kexec"
+    (call,) = [line for line in found["build"] if " doit build " in line]
+    assert f"SYSROOT={tmp_path} " in call
+    assert " /opt/kdumpbuild doit build " in call
+
+
+@pytest.mark.parametrize(("arch", "values", "image"), [("arm", {}, "zImage"), ("arm64", {"BR2_aarch64": "y"}, "Image")])
+def test_files_for_the_target(arch: str, values: dict[str, str], image: str, tmp_path: Path) -> None:
+    found = sections(make(tmp_path, BR2_PACKAGE_KDUMPBUILD_BOARD=f'"{arch}-virt"', **values))
+    installed = {line.rpartition("/usr/lib/kdumpbuild/")[2] for line in found["target"]}
+    assert installed == {image, "initramfs.cpio.gz", "kdump-load", "kdump-load.conf", "SHA256SUMS", "manifest.json"}
+    assert all(f"/out/{arch}-virt/" in line for line in found["target"])
+
+
+@pytest.mark.parametrize(("arch", "values"), [("arm", {}), ("arm64", {"BR2_aarch64": "y"})])
+def test_the_kernel_gets_the_lines_of_the_fragments(arch: str, values: dict[str, str], tmp_path: Path) -> None:
+    """Each line of the package's own fragments, and nothing else."""
+    wanted = set()
+    for name in ("production", f"production-{arch}"):
+        for line in (resources.FRAGMENTS / f"{name}.config").read_text(encoding="utf-8").splitlines():
+            if match := re.fullmatch(r"# (CONFIG_\w+) is not set", line):
+                wanted.add(f"disable:{match[1]}")
+            elif line.startswith("CONFIG_"):
+                wanted.add(f"set:{line}")
+    assert set(sections(make(tmp_path, **values))["linux"]) == wanted
+    assert sections(make(tmp_path, BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS="")).get("linux") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"BR2_PACKAGE_KDUMPBUILD_BOARD": '""'}, "BR2_PACKAGE_KDUMPBUILD_BOARD is empty"),
+        ({"BR2_PACKAGE_KDUMPBUILD_BOARD": '"arm-vrit"'}, "there is no board file arm-vrit; boards that ship"),
+        ({"BR2_PACKAGE_KDUMPBUILD_SYSROOT": '"/nowhere"'}, "KDUMPBUILD_SYSROOT: there is no folder /nowhere"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_built(values: dict[str, str], told: str, tmp_path: Path) -> None:
+    done = make(tmp_path, **values)
+    assert done.returncode == 2
+    assert told in done.stderr
+    # Where nothing is built, `make menuconfig` above all, it stops nobody.
+    assert make(tmp_path, **values, BR_BUILDING="").returncode == 0
+
+
+@pytest.fixture(autouse=True)
+def _names_as_buildroot_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIG_", "")
+
+
+def menu(folder: Path, text: str) -> kconfiglib.Kconfig:
+    """Return the menu with Buildroot's symbols beside it, all of them to be set."""
+    own = (EXTERNAL / "package" / "kdumpbuild" / "Config.in").read_text(encoding="utf-8")
+    others = sorted(set(re.findall(r"BR2_\w+", own)) - set(re.findall(r"^config (BR2_\w+)", own, re.MULTILINE)))
+    symbols = "".join(f'config {name}\n\tbool "{name}"\n' for name in others if name != "BR2_EXTERNAL_FOO_PATH")
+    top = folder / "Config.in"
+    top.write_text(symbols + own, encoding="utf-8")
+    config = folder / "config"
+    config.write_text(text, encoding="utf-8")
+    kconfig = kconfiglib.Kconfig(str(top), warn_to_stderr=False)
+    kconfig.load_config(str(config))
+    return kconfig
+
+
+FULL = "".join(
+    f"{name}=y\n"
+    for name in ("BR2_arm", "BR2_LINUX_KERNEL", "BR2_PACKAGE_BUSYBOX", "BR2_TOOLCHAIN_HAS_THREADS", "BR2_USE_WCHAR",
+                 "BR2_PACKAGE_KDUMPBUILD")
+)  # fmt: skip
+
+
+def test_the_menu_brings_what_is_needed(tmp_path: Path) -> None:
+    kconfig = menu(tmp_path, FULL)
+    values = {name: kconfig.syms[f"BR2_PACKAGE_{name}"].str_value for name in ("KDUMPBUILD", "KEXEC", "MAKEDUMPFILE")}
+    assert values == {"KDUMPBUILD": "y", "KEXEC": "y", "MAKEDUMPFILE": "y"}
+    kconfig = menu(tmp_path, FULL + 'BR2_PACKAGE_KDUMPBUILD_SYSROOT="/target"\n')
+    assert kconfig.syms["BR2_PACKAGE_MAKEDUMPFILE"].str_value == "n"
+
+
+@pytest.mark.parametrize("missing", ["BR2_arm", "BR2_LINUX_KERNEL", "BR2_PACKAGE_BUSYBOX", "BR2_USE_WCHAR"])
+def test_the_menu_offers_it_only_where_it_works(missing: str, tmp_path: Path) -> None:
+    kconfig = menu(tmp_path, FULL.replace(f"{missing}=y\n", ""))
+    assert kconfig.syms["BR2_PACKAGE_KDUMPBUILD"].str_value == "n"
+
+
+def test_the_defconfigs_name_boards_and_files_that_there_are() -> None:
+    paths = sorted((EXTERNAL / "configs").iterdir())
+    assert [path.name for path in paths] == ["kdump_qemu_arm64_defconfig", "kdump_qemu_arm_defconfig"]
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        board = re.search(r'KDUMPBUILD_BOARD="(.*)"', text)
+        assert board
+        assert (resources.BOARDS / f"{board[1]}.toml").is_file()
+        config = re.search(r'CUSTOM_CONFIG_FILE="\$\(BR2_EXTERNAL_KDUMPBUILD_PATH\)/(.*)"', text)
+        assert config
+        assert (EXTERNAL / config[1]).resolve().is_relative_to(REPOSITORY / "kdumpbuild" / "fragments")
+        assert (EXTERNAL / config[1]).is_file()
