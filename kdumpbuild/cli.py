@@ -9,23 +9,18 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_board, cli_check, cli_ci
+from kdumpbuild import __version__, cli_board, cli_check, cli_ci, cli_explain
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
-from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.build import source, toolchain
 from kdumpbuild.errors import Exit, UserError
-from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.explain import explain
-from kdumpbuild.kconfig.resolve import resolve
-from kdumpbuild.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,13 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     cli_ci.add_arguments(jobs)
     jobs.set_defaults(run=cli_ci.run)
 
-    why = commands.add_parser("explain", help="why a kernel option is on or off, and what would turn it on")
-    why.add_argument("symbol", help="CONFIG_X, or X")
-    why.add_argument("--arch", choices=sorted(ARCHES), required=True)
-    why.add_argument("--config", type=Path, help="a .config, or the name of a defconfig; default: defconfig")
-    why.add_argument("--kernel-src", type=Path, help="a kernel source tree or tarball; default: as for a build")
-    why.add_argument("--cross-compile", help="prefix of the cross compiler; default: Debian's")
-    why.set_defaults(run=_explain)
+    why = commands.add_parser("explain", help=cli_explain.HELP)
+    cli_explain.add_arguments(why)
+    why.set_defaults(run=cli_explain.run)
 
     for name, function, about in (
         ("report", _report, "say what a dump holds: the cause, the crashed task, its stack"),
@@ -93,20 +84,6 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
-
-
-def _explain(args: argparse.Namespace) -> Exit:
-    settings = read_settings(os.environ.get, Path.cwd())
-    src = args.kernel_src or settings.kernel_src
-    tree = source.prepare(source.locate(src, settings.cache), settings.cache / "log" / "source.log")
-    if args.cross_compile is not None:
-        settings = replace(settings, cross_compile=args.cross_compile)
-    kconfig = open_kconfig(tree, toolchain.find(ARCHES[args.arch], settings), settings.cache / "kconfig")
-    # A defconfig's name has no slash; a file in this folder gets one.
-    config = args.config or "defconfig"
-    resolve(kconfig, str(config.absolute()) if isinstance(config, Path) and config.is_file() else str(config), [])
-    sys.stdout.write(explain(kconfig, args.symbol))
-    return Exit.CLEAN
 
 
 def _report(args: argparse.Namespace) -> Exit:

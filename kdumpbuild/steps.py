@@ -15,7 +15,7 @@ from rich.table import Table
 from kdumpbuild import __version__, files, resources, run
 from kdumpbuild.board import logs, panic
 from kdumpbuild.board.loader import fragment_path, patch_path
-from kdumpbuild.board.size import format_size, human
+from kdumpbuild.board.size import human
 from kdumpbuild.build import imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
 from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
@@ -23,13 +23,10 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, to_junit, too_old
-from kdumpbuild.crashtest import logtest as log_test
-from kdumpbuild.crashtest import matrix as crash_matrix
-from kdumpbuild.crashtest import render as render_verdict
-from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
+from kdumpbuild.crashtest import standin
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
+from kdumpbuild.derive.off import turned_on
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
 from kdumpbuild.kconfig.fragment import Fragment, Line, parse_fragment, read_fragment
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.arch import Arch
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.reservation import Reservation
+    from kdumpbuild.derive.forboard import BoardDrivers
     from kdumpbuild.kconfig.adapter import KernelKconfig
     from kdumpbuild.kconfig.resolve import Resolution, Waived
     from kdumpbuild.kconfig.tree import KernelTree
@@ -163,7 +161,7 @@ def config_files(layout: Layout) -> list[Path]:
     board = layout.board
     made = [layout.config("production"), layout.config("capture"), layout.fragment, layout.report]
     made += [layout.dtb] if board.dtb else []
-    return made + ([layout.derived("capture")] if board.drivers else [])
+    return made + ([layout.derived("capture"), layout.overlay, layout.overlay_blob] if board.drivers else [])
 
 
 def resolve_configs(settings: Settings, layout: Layout) -> None:
@@ -178,20 +176,11 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     # The board file's own lines come after the shipped ones and before the product's fragments.
     wanted["production"].insert(-len(board.production.fragments) or len(wanted["production"]), board_fragment(board))
     base = str(settings.kernel_config or _base(board))
-    if board.dtb:
-        blobs.bring(tree, board, layout.dtb, layout.labelled_dtb)
-    if board.drivers is not None:
-        derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
-        bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build else {})
-        for role, start in bases.items():
-            text = derived.fragment_text(kconfig, start, wanted[role])
-            files.write_text(layout.derived(role), text)
-            wanted[role].append(parse_fragment(text, layout.derived(role)))
-        for line in derived.told():
-            _say(f"{board.name}: {line}")
+    derived = add_derived(settings, layout, kconfig, wanted, base)
     texts: dict[Path, str] = {}
     waived: list[Waived] = []
     places: dict[str, str] = {}
+    capture_on: set[str] = set()
     faults: list[Fault] = []
     try:
         production, texts[layout.fragment] = _production(product_kconfig, base, wanted["production"], board)
@@ -206,6 +195,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
         capture.check()
         texts[layout.config("capture")] = capture.config_text
         waived += capture.waived
+        capture_on = {symbol for symbol, value in capture.values.items() if value == "y"}
         places = {line.symbol: line.where for line in capture.requested}
     except UserError as error:
         faults += error.faults
@@ -214,8 +204,34 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     for path, text in texts.items():
         files.write_text(path, text)
     told = [f"{w.unmet.line.text} ({w.unmet.line.file.name}:{w.unmet.line.number}): {w.reason}" for w in waived]
+    if derived is not None:
+        for line in (*derived.told(), *turned_on(derived.off, capture_on, derived.symbols())):
+            _say(f"{board.name}: {line}")
     report = {"kernel": tree.release, "waived": told, "places": places}
     files.write_text(layout.report, json.dumps(report, indent=1) + "\n")
+
+
+def add_derived(
+    settings: Settings, layout: Layout, kconfig: KernelKconfig, wanted: dict[str, list[Fragment]], base: str = ""
+) -> BoardDrivers | None:
+    """Bring the board's device tree, derive the drivers from it, and add them to the fragments of each kernel.
+
+    Nothing is derived for a board without the table ``[drivers]``. ``base`` is what the production config starts from.
+    """
+    board = layout.board
+    if board.dtb:
+        blobs.bring(kconfig.tree, board, layout.dtb, layout.labelled_dtb)
+    if board.drivers is None:
+        return None
+    derived = derive_board(board, kconfig, layout.labelled_dtb, settings.cache / "drivers")
+    bases = {"capture": "allnoconfig"} | ({"production": base} if board.production.build and base else {})
+    for role, start in bases.items():
+        text = derived.fragment_text(kconfig, start, wanted[role])
+        files.write_text(layout.derived(role), text)
+        wanted[role].append(parse_fragment(text, layout.derived(role)))
+    files.write_text(layout.overlay, derived.overlay())
+    blobs.compile_overlay(layout.overlay, layout.overlay_blob, layout.dtb)
+    return derived
 
 
 def _production(
@@ -303,7 +319,8 @@ def set_files(layout: Layout) -> list[Path]:
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     board = layout.board
-    return [__version__, board.memory, board.capture, board.dtb, board.panic, board.logs, settings.kernel_build]
+    facts = [board.memory, board.capture, board.dtb, board.drivers, board.panic, board.logs]
+    return [__version__, *facts, settings.kernel_build]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:
@@ -381,104 +398,6 @@ def say_built(layout: Layout) -> None:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
 
 
-def crashtest(settings: Settings, layout: Layout) -> None:
-    """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
-    board, image_set, options = layout.board, layout.set, Options(qemu=settings.qemu)
-    if board.machine is None:
-        standing = stand_in_layout(settings, layout)
-        options = Options(
-            qemu=settings.qemu,
-            dtb=standin.device_tree(standing.board, settings.qemu, standing.work / "virt.dtb"),
-            stand_in=standin.story(board, layout.set, standing.board, standing.set),
-        )
-        board, image_set = standing.board, standing.set
-    triggers = find_triggers(settings.triggers or ("sysrq",))
-    target = open_userland(settings, board.arch)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    old = too_old(board, settings.qemu)
-    if old:
-        console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
-        return
-    failed = []
-    verdicts = []
-    for trigger in triggers:
-        _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
-        verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
-        console.print(render_verdict(verdict))
-        verdicts.append(verdict)
-        files.write_text(layout.junit, to_junit(verdicts))
-        if not verdict.passed:
-            failed.append(trigger.name)
-    if failed:
-        raise user_error(
-            f"the crash test of {board.name} failed: {', '.join(failed)}",
-            hint="what was found, and what to do, is in the report above",
-        )
-
-
-def matrix(settings: Settings, layout: Layout) -> None:
-    """Crash the board's machine in every way of the matrix. Raises UserError when less is left than is possible."""
-    board = layout.board
-    chosen = crash_matrix.rows(settings.triggers)
-    target = open_userland(settings, board.arch)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{board.name}: {len(chosen)} ways to crash, each with {' and '.join(crash_matrix.CPUS)}")
-
-    def tell(cell: crash_matrix.Cell) -> None:
-        by = " by the watchdog" if cell.by_watchdog else ""
-        mark = "ok  " if cell.ok else f"FAIL, expected {cell.expected}:"
-        console.print(f"  {mark} {cell.trigger:26} {cell.cpus:3}  {cell.outcome}{by}  {cell.said}")
-
-    cells = crash_matrix.run_matrix(board, layout.set, target, layout.matrix, chosen, tell)
-    found = crash_matrix.read_cells(sorted(layout.matrix.parent.iterdir()))
-    files.write_text(layout.matrix_page, crash_matrix.page(found))
-    console.print(f"the matrix of all boards that were run: {layout.matrix_page}\n")
-    failed = [f"{cell.trigger} {cell.cpus}" for cell in cells if not cell.ok]
-    if failed:
-        raise user_error(
-            f"{board.name}: less is left of a crash than is possible: {', '.join(failed)}",
-            hint=f"report and console log of each are in {layout.matrix}",
-        )
-
-
-def logtest(settings: Settings, layout: Layout) -> None:
-    """Crash the board's machine for each other way to keep a log. Raises UserError when one of them kept nothing."""
-    board = layout.board
-    chosen = log_test.cases(board)
-    target = open_userland(settings, board.arch)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{board.name}: crashes, and looks for what {', '.join(board.logs.picked)} kept")
-    failed = []
-    for case in chosen:
-        proof = log_test.prove(board, layout.set, target, layout.logtest / case.name, case)
-        console.print(f"  {'ok  ' if proof.ok else 'FAIL'} {case.title}: {proof.record or 'no record'}  {proof.said}")
-        if not proof.ok:
-            failed.append(case.title)
-    for note in logs.notes(board.logs):
-        console.print(f"  note: {note}")
-    if failed:
-        raise user_error(
-            f"{board.name}: nothing was kept: {'; '.join(failed)}",
-            hint=f"report and console log of each are in {layout.logtest}",
-        )
-
-
-def calibrate(settings: Settings, layout: Layout) -> None:
-    """Find the smallest crashkernel= by real crashes and tell what to write into the board file."""
-    board = layout.board
-    target = open_userland(settings, board.arch)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
-    found = calibrate_set(
-        board, layout.set, target, layout.crashtest / "calibrate", settings.qemu,
-        lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
-    )  # fmt: skip
-    console.print(
-        f'smallest that captures: {format_size(found.smallest)}; with a margin: crashkernel = '
-        f'"{format_size(found.recommended)}" in {board.path}\n'
-    )
-
-
 def check(settings: Settings, layout: Layout) -> None:
     """Check a board's image set for all that is known to break kdump. Raises UserError when there are errors."""
     board = layout.board
@@ -506,6 +425,7 @@ def run_tests(settings: Settings, name: str, command: Sequence[str], where: Path
         "KDUMPBUILD_KERNELS": str(settings.cache / "source"),
         "CACHE": str(settings.cache),
         "JOBS": str(settings.jobs),
+        **({"QEMU": str(settings.qemu)} if settings.qemu else {}),
     }
     log = settings.out / "log" / f"test-{name}.log"
     console = Console(soft_wrap=True, highlight=False, markup=False)

@@ -26,7 +26,7 @@ from doit import get_initial_workdir, get_var
 from doit.exceptions import InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 
-from kdumpbuild import files, resources, steps
+from kdumpbuild import files, resources, steps, steps_crash
 from kdumpbuild.board.loader import find_board, find_boards, fragment_path, load_board
 from kdumpbuild.build import imageset, source, userland
 from kdumpbuild.build.layout import Layout
@@ -294,6 +294,7 @@ def task_image() -> Iterator[Task]:
             }
             continue
         parts = [layout.initramfs, layout.fragment, layout.config("production"), *([layout.dtb] if board.dtb else [])]
+        parts += [layout.overlay, layout.overlay_blob] if board.drivers else []
         if layout.product is not None:
             parts += [layout.kernel("production"), layout.vmlinux("production")]
         if name.endswith(_STAND_IN):
@@ -330,7 +331,7 @@ def task_calibrate() -> Task:
     """Find the smallest crashkernel= with which BOARD still captures, by real crashes."""
     ctx = context()
     return {
-        "actions": [act(_for_each, ctx, steps.calibrate)],
+        "actions": [act(_for_each, ctx, steps_crash.calibrate)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         **_QUIET,
     }
@@ -350,7 +351,7 @@ def task_crashtest() -> Task:
     """Boot the image set of BOARD in QEMU, crash it for real, capture, open the dump."""
     ctx = context()
     return {
-        "actions": [act(_for_each, ctx, steps.crashtest)],
+        "actions": [act(_for_each, ctx, steps_crash.crashtest)],
         "task_dep": [f"image:{name}" for name in _crashed(ctx)],
         "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
         **_QUIET,
@@ -367,7 +368,7 @@ def task_matrix() -> Task:
     """Crash BOARD in QEMU in every known way, on several CPUs and on one, and tell what is left (an hour)."""
     ctx = context()
     return {
-        "actions": [act(_for_each, ctx, steps.matrix)],
+        "actions": [act(_for_each, ctx, steps_crash.matrix)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         "clean": [(_remove, [ctx.layout(name).matrix]) for name in ctx.selected],
         **_QUIET,
@@ -378,7 +379,7 @@ def task_logtest() -> Task:
     """Crash BOARD in QEMU for each other way to keep a log that it picks, and look for the record."""
     ctx = context()
     return {
-        "actions": [act(_for_each, ctx, steps.logtest)],
+        "actions": [act(_for_each, ctx, steps_crash.logtest)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         "clean": [(_remove, [ctx.layout(name).logtest]) for name in ctx.selected],
         **_QUIET,

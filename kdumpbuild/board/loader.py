@@ -463,16 +463,18 @@ def _machine(table: _Table | None) -> Machine | None:
         disk=table.texts("disk"),
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
-        card=table.integer("card", low=0, high=15) if "card" in table else None,
+        drive=table.text("drive", default=""),
         ram=table.size("ram", 'write ram = "1G"') if "ram" in table else 0,
         serial=table.integer("serial", default=0, low=0, high=15),
         qemu=_qemu_version(table, "qemu", "7.2"),
         watchdog=_qemu_version(table, "watchdog", ""),
         reset=table.texts("reset"),
     )
-    if (machine.card is None) == (not machine.disk):
-        table.fault("disk", "either disk or card is wanted",
-                    'disk = ["-device", "…,drive=dump"], or card = 0: an SD card in the first slot')  # fmt: skip
+    if bool(machine.drive) == bool(machine.disk):
+        table.fault("disk", "either disk or drive is wanted",
+                    'disk = ["-device", "…,drive=dump"], or drive = "if=sd,index=0": an SD card')  # fmt: skip
+    if machine.drive and not re.fullmatch(r"if=[a-z]+(,(index|bus|unit)=\d+)*", machine.drive):
+        table.fault("drive", f"{machine.drive!r} is no place of a drive", 'write drive = "if=sd,index=0"')
     table.end()
     return machine
 

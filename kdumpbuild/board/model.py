@@ -138,10 +138,10 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
-    card: int | None = None
-    """The machine's SD slot that the drive is in, ``index=`` of ``-drive if=sd``; in place of ``disk``."""
+    drive: str = ""
+    """The place that the machine has for the drive, as ``-drive`` names it, in place of ``disk``: ``if=sd,index=0``."""
     ram: int = 0
-    """Bytes, value of ``-m``, where the machine keeps some RAM from Linux; else all of the board's."""
+    """Bytes, value of ``-m``, where that is not all of the board's RAM; 0 for all."""
     serial: int = 0
     """Which of the machine's serial ports is the console."""
     qemu: tuple[int, ...] = (7, 2)

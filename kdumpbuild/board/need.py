@@ -3,7 +3,8 @@
 Three things have to be true of a region, and the smallest one in which they are is what is needed:
 
 1. kexec can load into it: kernel, packed initramfs, device tree, the dump's ELF header, each where kexec puts it;
-2. what the capture kernel then counts as its own holds the unpacked initramfs, while the packed one is still there;
+2. what the capture kernel then counts as its own holds the unpacked initramfs, while the packed one is still there, and
+   what the kernel itself has allocated by then;
 3. with the packed one given back, enough is left for the programs: makedumpfile, a shell, the kernel's own caches.
 
 Beyond that a margin: a system that crashes after a year has more to describe than a fresh one, and drivers take memory
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 STEP = 2 * MIB
 """Sizes are multiples of this: arm64 aligns the region to it (Linux, CRASH_ALIGN)."""
+KERNEL = 2 * MIB
+"""What the kernel has allocated when it unpacks: with 1.5 MiB it ran out of memory, with 2.2 MiB it did not."""
 PROGRAMS = 5 * MIB // 2
 """What makedumpfile and a shell need. With 1.9 MiB they ran out of memory, with 3.8 MiB they did not."""
 _MARGIN = 2 * MIB
@@ -79,7 +82,7 @@ class Parts:
 
     def works(self, region: int) -> bool:
         """Whether a region of that size is enough, by what is known."""
-        unpacks = self.free(region) >= (self.unpacked or 0)
+        unpacks = self.free(region) >= (self.unpacked or 0) + KERNEL
         return self.load_size <= region and unpacks and self.left(region) >= self.programs
 
     @property

@@ -79,7 +79,7 @@ def read_manifest(made: SetFiles) -> dict[str, Any]:
 def reserved(made: SetFiles) -> CrashKernel:
     """Return what has to be reserved for a set, as its manifest says."""
     asked = read_manifest(made)["crashkernel"]
-    return CrashKernel(asked["bytes"], asked["base"])
+    return CrashKernel(asked["bytes"], asked.get("base"))
 
 
 def _reserve(layout: Layout, made: SetFiles) -> Reservation:
@@ -110,6 +110,8 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
         }
     if board.dtb:
         wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
+    if board.drivers:
+        wanted |= {made.folder / "boot" / path.name: path for path in (layout.overlay, layout.overlay_blob)}
     for target, source in wanted.items():
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)

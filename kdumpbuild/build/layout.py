@@ -175,6 +175,16 @@ class Layout:
         """The same with the labels of its source, where it is compiled from the kernel's."""
         return self.work / "dtb" / "labels" / self.board.dtb.rpartition("/")[2]
 
+    @property
+    def overlay(self) -> Path:
+        """The source of the overlay for the capture kernel's device tree."""
+        return self.work / "capture-overlay.dts"
+
+    @property
+    def overlay_blob(self) -> Path:
+        """The same, compiled."""
+        return self.work / "capture-overlay.dtbo"
+
     def derived(self, role: str) -> Path:
         """Return the fragment that was derived from the device tree."""
         return self.work / f"derived-{role}.config"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild.board import memory
 from kdumpbuild.board.memory import MIB, CrashKernel
 from kdumpbuild.board.size import format_size, human
-from kdumpbuild.checks.facts import Case, Facts, parse_version
+from kdumpbuild.checks.facts import Case, Cmdline, Facts, parse_version
 from kdumpbuild.checks.gather import config_of
 from kdumpbuild.errors import user_error
 from kdumpbuild.formats.arm64_image import read_arm64_image
@@ -79,6 +79,7 @@ def _case(board: Board, kernel: Path, initramfs: Path, production: Path, dtb: Pa
         board=board,
         ram=board.memory.ram,
         production=config_of(config),
+        cmdline=Cmdline(board.production.cmdline, str(board.path)) if board.production.cmdline else None,
         kernel=parse_version(config.version) if config.version else None,
         dtb=tree,
         zimage=read_zimage(kernel) if is_zimage else None,

@@ -53,6 +53,11 @@ def machine_of(board: Board) -> Machine:
     return board.machine
 
 
+def ram_of(board: Board) -> int:
+    """Return the bytes of RAM that the machine has."""
+    return machine_of(board).ram or board.memory.total
+
+
 def qemu_program(board: Board, folder: Path | None) -> str:
     """Return QEMU's program for the board, in ``folder`` or on ``PATH``."""
     return str(folder / board.arch.qemu) if folder else board.arch.qemu
@@ -74,7 +79,7 @@ def too_old(board: Board, folder: Path | None) -> str:
     version = qemu_version(board, folder)
     if version >= machine.qemu:
         return ""
-    return f"{board.name} needs QEMU {_dotted(machine.qemu)} or newer, and this is {_dotted(version)}"
+    return f"{board.name} needs QEMU {dotted(machine.qemu)} or newer, and this is {dotted(version)}"
 
 
 def has_watchdog(board: Board, folder: Path | None) -> bool:
@@ -107,14 +112,14 @@ def command_line(board: Board, boot: Boot) -> str:
 def qemu_command(board: Board, boot: Boot) -> list[str]:
     """Return QEMU's program and arguments (7.2 and later)."""
     machine = machine_of(board)
-    bus = "none" if machine.card is None else f"sd,index={machine.card}"
-    drive = f"if={bus},id=dump,format=raw,werror=report,rerror=report,file={_option(str(boot.disk))}"
+    place = machine.drive or "if=none"
+    drive = f"{place},id=dump,format=raw,werror=report,rerror=report,file={_option(str(boot.disk))}"
     return [
         qemu_program(board, boot.qemu),
         "-no-user-config",
         "-name", _option(f"kdumpbuild-{board.name}"),
         "-M", machine.machine, *(["-cpu", machine.cpu] if machine.cpu else []), "-smp", str(machine.smp),
-        "-m", f"{(machine.ram or board.memory.total) >> 20}M",
+        "-m", f"{ram_of(board) >> 20}M",
         "-nic", "none", "-display", "none", "-monitor", "none", "-parallel", "none",
         "-chardev", "stdio,id=console,signal=off", *["-serial", "null"] * machine.serial, "-serial", "chardev:console",
         "-kernel", str(boot.kernel), "-initrd", str(boot.initramfs), "-append", command_line(board, boot),
@@ -170,7 +175,8 @@ def run_machine(board: Board, boot: Boot, *, log: Path, deadline: float) -> Run:
     return Run(console, tuple(command), ended.seconds, ended.status, ended.in_time)
 
 
-def _dotted(version: tuple[int, ...]) -> str:
+def dotted(version: tuple[int, ...]) -> str:
+    """Return a version as people write it."""
     return ".".join(map(str, version))
 
 

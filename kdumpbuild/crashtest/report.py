@@ -60,7 +60,7 @@ def _figures(verdict: Verdict) -> list[str]:
         f"    {name:19} {f'{seconds:6.2f} s' if seconds is not None else '     -  '}   {size}".rstrip()
         for name, seconds, size in rows
     ]
-    lines.append(f"  reserved  {format_size(verdict.reserved)} of {human(verdict.ram)}")
+    lines.append(f"  reserved  {format_size(verdict.reserved)} of {human(verdict.ram)}, in QEMU {verdict.qemu}")
     return lines
 
 

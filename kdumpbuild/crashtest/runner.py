@@ -28,7 +28,17 @@ from kdumpbuild.crashtest import disk, report
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
-from kdumpbuild.crashtest.machine import Boot, has_watchdog, machine_of, run_machine, too_old, with_overlay
+from kdumpbuild.crashtest.machine import (
+    Boot,
+    dotted,
+    has_watchdog,
+    machine_of,
+    qemu_version,
+    ram_of,
+    run_machine,
+    too_old,
+    with_overlay,
+)
 from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
@@ -243,7 +253,7 @@ def _run(
         crash=crash,
         times=times(ran.console, ran.seconds),
         reserved=first.reserved if first else 0,
-        ram=board.memory.total,
+        ram=ram_of(board),
         dmesg_size=saved.dmesg.stat().st_size if saved and saved.dmesg else None,
         vmcore_size=saved.vmcore.stat().st_size if saved and saved.vmcore else None,
         form=saved.form if saved else "",
@@ -259,6 +269,7 @@ def _run(
         },
         by_watchdog=witness.second is not None and witness.second.by_watchdog,
         command=ran.command,
+        qemu=dotted(qemu_version(board, options.qemu)),
         console_tail=tail(ran.console, failure.boot if failure else 0),
         stand_in=options.stand_in,
     )
@@ -276,7 +287,7 @@ def _prepare(
     earlier = disk.tree_digest(dumps / EARLIER)
     disk.make_disk(
         work.disk, work.content, filesystem=board.dump.filesystem,
-        size=options.disk_size or disk.disk_size(board.memory.total), place=disk.place_of(board.dump.device),
+        size=options.disk_size or disk.disk_size(ram_of(board)), place=disk.place_of(board.dump.device),
     )  # fmt: skip
     shutil.rmtree(work.content)
     install = {

@@ -78,6 +78,8 @@ class Verdict:
     """Where things are: ``dump``, ``console``, ``result``, …"""
     command: tuple[str, ...]
     """QEMU's program and arguments."""
+    qemu: str
+    """QEMU's version."""
     console_tail: str
     stand_in: StandIn | None = None
     """What the test proves of a board that QEMU does not have; None when the machine is the board's."""
@@ -132,7 +134,11 @@ class _Court:
         loaded = first.loaded and first.load_status == 0
         self.check("capture kernel loaded", loaded, f"kdump-load ended with {first.load_status}", diagnose(w))
         if self.e.watchdog:
-            self.check("watchdog running", first.watchdog, f"{self.e.watchdog} s" if first.watchdog else "it is not")
+            self.check(
+                "watchdog running", first.watchdog, f"{self.e.watchdog} s" if first.watchdog else "it is not",
+                Diagnosis("no-watchdog", "the production system could not start the watchdog", boot=1,
+                          hint="does the production kernel have its driver, and is [watchdog] device right?"),
+            )  # fmt: skip
 
     def dump_on_disk(self) -> None:
         dumps = self.e.dumps
@@ -156,7 +162,11 @@ class _Court:
             # The capture kernel's uptime. It starts later than the watchdog was fed the last time.
             seconds = self.saved.seconds
             detail = f"dmesg committed after {seconds:.0f} s"
-            self.check("capture outlived the watchdog", seconds > self.e.watchdog, detail)
+            self.check(
+                "capture outlived the watchdog", seconds > self.e.watchdog, detail,
+                Diagnosis("not-held", "the capture was over before the watchdog could have reset the machine",
+                          why=detail, hint="kdump.hold= did not reach the capture system, or it is an old one"),
+            )  # fmt: skip
         missing = f"no line matches {self.e.trigger.cause.pattern!r}" if dmesg else "no dmesg was saved"
         self.check("saved dmesg tells the cause", match is not None, match[0] if match else missing)
 

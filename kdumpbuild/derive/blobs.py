@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdumpbuild import run
 from kdumpbuild.derive import dtsfiles
 from kdumpbuild.errors import user_error
 from kdumpbuild.formats.fdt import read_fdt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kdumpbuild.board.model import Board
     from kdumpbuild.formats.fdt import Fdt
     from kdumpbuild.kconfig.tree import KernelTree
@@ -56,6 +57,18 @@ def read_board_fdt(blob: Path, board: Board) -> Fdt:
             hint="is this the right device tree? arch in the board file says what is built",
         )  # fmt: skip
     return tree
+
+
+def compile_overlay(source: Path, target: Path, base: Path) -> None:
+    """Compile an overlay, and apply it to the board's own tree to see that it can be."""
+    beside = target.with_suffix(".new")
+    run.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", beside, source], what=f"compile {source.name}")
+    with tempfile.TemporaryDirectory(prefix="kdumpbuild-dtbo-") as scratch:
+        run.run(
+            ["fdtoverlay", "-i", base, "-o", Path(scratch) / "applied.dtb", beside],
+            what=f"apply {source.name} to {base.name}",
+        )
+    beside.replace(target)
 
 
 _ONLY_32 = (

@@ -66,8 +66,8 @@ class _Work:
 
     def take(self, request: Request) -> None:
         """Add the line of a request, and before it those that it needs."""
-        if self._asked.get(request.symbol) == request.value:
-            return
+        if request.symbol in self._asked:
+            return  # asked for already; or a line of the user's says otherwise, and that counts
         line = Line(request.symbol, request.value, False, WHERE, 0, request.reason)
         assign_lines(self.kconfig, [line])
         if unmet(self.kconfig, line) is not None and request.value == "y":

@@ -75,6 +75,8 @@ class Derived:
     needs: tuple[Need, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    matcher: Matcher
+    """What the drivers were found with."""
 
     def check(self, where: str) -> None:
         """Raise UserError for nodes that must be mapped and are not."""
@@ -83,8 +85,8 @@ class Derived:
 
 
 def derive(
-    nodes: DeviceNodes, index: TreeIndex, wishes: Wishes, *, board_symbol: str, possible: Callable[[str], bool],
-    where: str,
+    nodes: DeviceNodes, index: TreeIndex, wishes: Wishes, *, board_symbol: str,
+    possible: Callable[[str, frozenset[str]], bool], where: str,
 ) -> Derived:  # fmt: skip
     """Return the symbols that a device tree asks for. Raises UserError for nodes that are named and are not there.
 
@@ -105,7 +107,7 @@ def derive(
     for need in sorted(walked.needs, key=lambda need: ROLES.index(need.start.role)):
         match = _with_makers(need, matcher.match(need.node))
         wanted += _drivers(need, match, matcher, walked)
-        wanted += _companions(nodes, need, match, possible)
+        wanted += _companions(nodes, need, match, lambda symbol: possible(symbol, frozenset()))
         if match.candidates or not (match.found or match.seen_in or not need.compatible):
             if need.soft and not match.candidates:
                 notes.append(f"{need.path}: no driver, and none needed: what is below is started without it")
@@ -113,7 +115,7 @@ def derive(
                 unmapped.append(Unmapped(need, match))
         elif match.seen_in and not match.found:
             notes.append(f"{need.path}: no driver of its own; {match.seen_in[0].source} looks for it")
-    return Derived(tuple(wanted), tuple(unmapped), tuple(walked.needs), tuple(walked.skipped), tuple(notes))
+    return Derived(tuple(wanted), tuple(unmapped), tuple(walked.needs), tuple(walked.skipped), tuple(notes), matcher)
 
 
 def _refusal(matcher: Matcher, node: Node, edge: Edge) -> str:
@@ -140,8 +142,7 @@ def _machine(nodes: DeviceNodes, matcher: Matcher, board_symbol: str) -> Iterato
     if not families:
         known = next((matcher.index.machines[name] for name in reversed(names) if name in matcher.index.machines), [])
         families = known[:1]
-    families = [symbol for symbol in families if matcher.possible(symbol)]
-    matcher.set_machine(families)
+    families = [symbol for symbol in families if matcher.possible(symbol, frozenset())]
     machines = matcher.of_kind(names, sources.MACHINE)
     matcher.set_machine([*families, *(symbol for chosen in machines for symbol in chosen.symbols)])
     reason = f"/ ({', '.join(names)})"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdumpbuild.derive import depend
+from kdumpbuild.derive import depend, say
 from kdumpbuild.derive.blobs import read_board_fdt
 from kdumpbuild.derive.derive import Derived, Wanted, derive
 from kdumpbuild.derive.index import open_index
 from kdumpbuild.derive.nodes import DeviceNodes
+from kdumpbuild.derive.off import Off, hazards, overlay_source
 from kdumpbuild.derive.starts import Wishes
+from kdumpbuild.kconfig import why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,8 @@ class BoardDrivers:
 
     board: Board
     derived: Derived
+    off: tuple[Off, ...]
+    """What should be off in the capture kernel."""
     families: frozenset[str]
     """Symbols that stand for a family of SoCs."""
 
@@ -56,6 +60,19 @@ class BoardDrivers:
             out.append(line.text)
         return "\n".join(out) + "\n"
 
+    def symbols(self) -> frozenset[str]:
+        """Return every wanted symbol."""
+        return frozenset(wanted.symbol for wanted in self.derived.wanted)
+
+    def explain(self, kconfig: KernelKconfig, symbol: str, fragment: Fragment) -> str:
+        """Return which nodes needed a symbol, through which paths; or which reference to its driver was left out."""
+        name = symbol.removeprefix("CONFIG_")
+        return "\n".join(say.page(kconfig, self.derived, name, fragment)) + "\n"
+
+    def overlay(self) -> str:
+        """Return the source of the overlay for the capture kernel's device tree."""
+        return overlay_source(self.off, self.board.name, self.board.dtb)
+
     def told(self) -> list[str]:
         """Return what the user should know: nodes that are not mapped and without which it may work all the same."""
         where = f"{self.board.path}: drivers"
@@ -75,11 +92,11 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     )  # fmt: skip
     name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
 
-    def possible(symbol: str) -> bool:
+    def possible(symbol: str, never: frozenset[str]) -> bool:
         known = kconfig.syms.get(symbol)
-        return known is not None and bool(known.nodes)
+        return known is not None and bool(known.nodes) and why.conceivable(known.direct_dep, never | depend.AVOIDED)
 
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
     found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)
     found.check(where)
-    return BoardDrivers(board, found, frozenset(index.platforms))
+    return BoardDrivers(board, found, tuple(hazards(nodes, found, found.matcher)), frozenset(index.platforms))

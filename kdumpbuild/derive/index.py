@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 _LEFT_OUT = (
     "drivers/staging",  # not fit for a product, says the kernel itself
-    "drivers/gpu/drm", "drivers/infiniband", "drivers/media", "drivers/isdn", "drivers/comedi", "drivers/accel",
-    "drivers/net/wireless", "drivers/iio", "drivers/input", "drivers/hid", "drivers/atm", "drivers/hwmon",
+    "drivers/gpu/drm/amd", "drivers/gpu/drm/i915", "drivers/gpu/drm/xe", "drivers/gpu/drm/nouveau",
+    "drivers/gpu/drm/radeon", "drivers/gpu/drm/panel", "drivers/gpu/drm/bridge", "drivers/infiniband",
+    "drivers/media/usb", "drivers/media/dvb-frontends", "drivers/media/tuners", "drivers/media/i2c",
+    "drivers/media/pci", "drivers/isdn", "drivers/comedi", "drivers/accel", "drivers/net/wireless", "drivers/iio",
+    "drivers/input", "drivers/hid", "drivers/atm", "drivers/hwmon",
 )  # fmt: skip
-"""Folders with no driver that a capture kernel could need."""
+"""Folders with no driver that a capture kernel could need, nor one that has to be told to be off."""
 
 
 @dataclass(frozen=True)

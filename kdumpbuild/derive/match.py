@@ -74,14 +74,15 @@ class Match:
 class Matcher:
     """Finds drivers for nodes."""
 
-    def __init__(self, index: TreeIndex, possible: Callable[[str], bool], answers: Mapping[str, str]) -> None:
-        """``possible`` says whether a symbol can be on for the architecture; ``answers`` come from the board file."""
+    def __init__(
+        self, index: TreeIndex, possible: Callable[[str, frozenset[str]], bool], answers: Mapping[str, str]
+    ) -> None:
+        """``possible`` says whether a symbol can be on while others never are; ``answers`` come from the board file."""
         self.index = index
         self.possible = possible
         self.answers = answers
-        self.machine: frozenset[str] = frozenset()
-        """The symbols of the board's own family of SoCs."""
-        self._families = frozenset(index.platforms)
+        self._others: frozenset[str] = frozenset()
+        """Symbols that stand for other families of SoCs than the board's."""
         self._known: dict[str, Match] = {}
         self._by_cell = {
             cell[1]: cell[0] for cells in index.cells.values() for cell in cells if len(cell) > 1 and cell[1]
@@ -89,7 +90,7 @@ class Matcher:
 
     def set_machine(self, symbols: Iterable[str]) -> None:
         """Say which family of SoCs the board is of: among drivers, those for other families do not count."""
-        self.machine = frozenset(symbols)
+        self._others = frozenset(self.index.platforms).difference(symbols)
         self._known.clear()
 
     def match(self, node: Node) -> Match:
@@ -214,8 +215,9 @@ class Matcher:
         Of several ways to get it compiled, that of the board's own family comes first, then the shortest.
         """
         alternatives = [
-            gate for gate in self.index.gates.get(source, []) if all(self.possible(symbol) for symbol in gate)
-        ]
+            gate for gate in self.index.gates.get(source, [])
+            if all(self.possible(symbol, self._others) for symbol in gate)
+        ]  # fmt: skip
         if not alternatives:
             return None
         best = min((len(self._foreign(gate)), len(gate), gate) for gate in alternatives)
@@ -223,7 +225,7 @@ class Matcher:
 
     def _foreign(self, symbols: Iterable[str]) -> frozenset[str]:
         """Return the symbols that stand for other families of SoCs than the board's."""
-        return (self._families - self.machine).intersection(symbols)
+        return self._others.intersection(symbols)
 
     def _owned(self, chosen: Chosen) -> bool:
         return not self._foreign(chosen.symbols)

@@ -78,12 +78,15 @@ class DeviceNodes:
         return {name: node.string(name) for name in node.properties} if node else {}
 
     def find(self, name: str, where: str) -> Node:
-        """Return the node that a user names by path, alias or ``&label``. Raises UserError with the nearest ones."""
+        """Return the node that a user names by path, alias, ``&label``, or name and address if no other has them.
+
+        Raises UserError with the nearest ones.
+        """
         path = name
         if name.startswith("&"):
             path = self.labels.get(name[1:], "")
         elif not name.startswith("/"):
-            path = self.aliases.get(name, "")
+            path = self.aliases.get(name, "") or self._by_name(name)
         node = self.tree.node(path) if path else None
         if node is not None:
             return node
@@ -93,10 +96,17 @@ class DeviceNodes:
             known, kind = (f"&{label}" for label in self.labels), "label"
         elif not name.startswith("/"):
             known, kind = self.aliases, "alias"
+        if not name.startswith(("&", "/")) and "@" in name:
+            known, kind = (path.rpartition("/")[2] for path in self.by_path), "one node, and no more than one, named"
         raise user_error(
             f"the device tree {self.tree.name} has no {kind} {name}", where=where, why=self._near(name, list(known)),
             hint="a node's path, an alias (mmc0), or a label (&usdhc3) if the tree was compiled with dtc -@",
         )  # fmt: skip
+
+    def _by_name(self, name: str) -> str:
+        """Return the path of the only node with that name and unit address; empty when there is none or several."""
+        found = [path for path in self.by_path if "@" in name and path.endswith(f"/{name}")]
+        return found[0] if len(found) == 1 else ""
 
     def _near(self, name: str, known: list[str]) -> str:
         if name.startswith("&") and not known:

@@ -57,7 +57,7 @@ _OF_TABLES = (
 _ARRAY = re.compile(r"(\w+)\s*\[\s*\][^=;{(]*=\s*\{")
 _AMBA_TABLE = re.compile(r"amba_id\s+(?:__\w+\s+)*\w+\s*\[\s*\][^=;{(]*=\s*\{")
 _AMBA_ID = re.compile(r"\.id\s*=\s*(0x[0-9a-fA-F]+)[^}]*?\.mask\s*=\s*(0x[0-9a-fA-F]+)", re.DOTALL)
-_NAME = re.compile(r'(?:\.(\w+)\s*=\s*)?(?:"([^"\n]+)"|\b([A-Z][A-Z0-9_]{3,})\b)')
+_NAME = re.compile(r'(?:\.(\w+)\s*=\s*)?(?:"([^"\n]+)"|\b([A-Z][A-Z0-9_]*)\b)')
 _DEFINE = re.compile(r'#define\s+(\w+)\s+"([^"\n]+)"')
 _ASKED = re.compile(r'_compatible(?:_node)?\s*\([^;"]{0,80}"([^"\n]+)"')
 _DT_COMPAT = re.compile(r"\.dt_compat\s*=\s*(\w+)")

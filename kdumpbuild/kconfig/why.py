@@ -122,6 +122,24 @@ def _promptless(kconfig: KernelKconfig, sym: Any, wanted: int, depth: int, seen:
         yield f"{pad}{sym.name} is selected by {', '.join(names)}"
 
 
+def conceivable(expr: Any, never: frozenset[str]) -> bool:
+    """Whether an expression can be true under some configuration in which the symbols of ``never`` are off.
+
+    A look at the expression alone: what the symbols in it depend on does not count, and a ``!`` is taken as possible.
+    """
+    if expr.__class__ is not tuple:
+        if expr.__class__ is not lib.Symbol:
+            return True
+        if expr.is_constant:
+            return str(expr.name) != "n"
+        return bool(expr.nodes) and expr.name not in never
+    if expr[0] is lib.AND:
+        return conceivable(expr[1], never) and conceivable(expr[2], never)
+    if expr[0] is lib.OR:
+        return conceivable(expr[1], never) or conceivable(expr[2], never)
+    return True
+
+
 def visibility(sym: Any) -> Any:
     """Return the expression that decides whether a user's value for the symbol counts."""
     conditions = [node.prompt[1] for node in sym.nodes if node.prompt]

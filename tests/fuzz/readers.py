@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import random
 import shutil
 import struct
+import tarfile
 import tempfile
 import time
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +25,13 @@ from kdumpbuild.formats.arm64_image import read_arm64_image
 from kdumpbuild.formats.devicetree import read_devicetree
 from kdumpbuild.formats.dotconfig import read_dotconfig
 from kdumpbuild.formats.elf import needs_of, read_elf, read_vmlinux
+from kdumpbuild.formats.fdt import read_fdt
 from kdumpbuild.formats.initramfs import read_initramfs
 from kdumpbuild.formats.zimage import read_zimage
+from kdumpbuild.newboard.draft import Answers, draft
+from kdumpbuild.newboard.hardware import Hardware
+from kdumpbuild.newboard.probe import read_probe
+from kdumpbuild.newboard.text import board_text
 from kdumpbuild.run import run
 
 if TYPE_CHECKING:
@@ -50,6 +58,17 @@ TREE = """/dts-v1/;
     serial@9000000 { compatible = "arm,pl011"; reg = <0 0x9000000 0x1000>; };
     watchdog@9010000 { compatible = "arm,sp805-wdt", "arm,primecell"; reg = <0 0x9010000 0x1000>; };
 };
+"""
+
+
+IOMEM = b"80000000-8fffffff : System RAM\n  80008000-80ffffff : Kernel code\n"
+FACTS = b"""# kdump-probe\t1
+system\tmachine\tname\tarmv7l
+block\tmmcblk1p4\tsectors\t614400
+block\tmmcblk1p4\tpartition\t4
+block\tmmcblk1p4\tnode\t/soc/mmc@2194000
+watchdog\twatchdog0\ttimeout\t45
+console\tttymxc0\tactive\tyes
 """
 
 
@@ -140,7 +159,31 @@ def readers() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
         "zImage": (lambda data: read_zimage(data).image_size_for_kexec(), [zimage(), zimage(textofs=None)]),
         "arm64 Image": (read_arm64_image, [image(), gzip.compress(image()), b"MZ\0\0zimg" + bytes(120)]),
         ".config": (read_dotconfig, [config]),
+        "new board": (_new_board, trees),
+        "probe": (_read_archive, [_archive({"facts": FACTS, "proc/iomem": IOMEM, "sys/firmware/fdt": trees[0]})]),
     }  # fmt: skip
+
+
+def _new_board(data: bytes) -> None:
+    made = draft("x", Hardware(read_fdt(data)), None, Answers(arch="arm"))
+    tomllib.loads(board_text(made, dtb="./x.dtb", base=""))
+
+
+def _archive(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _read_archive(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        file.write(data)
+        file.flush()
+        read_probe(Path(file.name))
 
 
 def _read_files(data: bytes) -> None:

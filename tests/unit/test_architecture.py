@@ -23,9 +23,10 @@ LAYERS = [
     {"analysis", "ci"},
     {"crashtest"},
     {"steps"},
+    {"steps_crash"},
     {"state"},
     {"tasks"},
-    {"cli_check", "cli_board", "cli_ci"},
+    {"cli_check", "cli_board", "cli_ci", "cli_explain"},
     {"cli"},
     {"__main__"},
 ]
@@ -37,7 +38,7 @@ IMPORTERS = {
     "kconfiglib": {"kconfig.adapter"},
     "doit": {"state", "tasks", "cli"},
     "drgn": {"analysis"},
-    "argparse": {"cli", "cli_board", "cli_check", "cli_ci"},
+    "argparse": {"cli", "cli_board", "cli_check", "cli_ci", "cli_explain"},
 }
 
 

@@ -95,6 +95,9 @@ def test_all_faults_are_told_at_once_with_line_and_key(tmp_path: Path) -> None:
         ('base = "multi_v7_defconfig"', "build = 1", "is not true or false"),
         ('base = "multi_v7_defconfig"', "fragments = [3]", "is not a text"),
         ("[capture]", "[captur]", "captur: unknown key"),
+        ("[capture]", '[machine]\nmachine = "virt"\n[capture]', "machine.disk: either disk or drive is wanted"),
+        ("[capture]", '[machine]\nmachine = "x"\ndrive = "sd0"\n[capture]', "machine.drive: 'sd0' is no place"),
+        ("[capture]", '[machine]\nmachine = "x"\nqemu = "10"\n[capture]', "machine.qemu: '10' is not a version"),
         ("[capture]", '[[waive]]\nname = "CONFIG_X"\n[capture]', "waive.reason: missing"),
     ],
 )
@@ -181,3 +184,41 @@ def test_what_is_no_size(text: str) -> None:
 
 def test_sizes_for_people() -> None:
     assert [human(s) for s in (10, 4096, 5 << 20, 3 << 30)] == ["10 B", "4 KiB", "5.0 MiB", "3.0 GiB"]
+
+
+DRIVERS = GOOD.replace('arch = "arm"', 'arch = "arm"\ndtb = "imx6q-sabrelite.dtb"')
+
+
+def test_the_drivers_table(tmp_path: Path) -> None:
+    text = DRIVERS + """
+[drivers]
+storage = "mmc2"
+watchdog = ["/soc/wdt@1", "/soc/wdt@2"]
+nodes = ["&sdma"]
+
+[drivers.answers]
+"vendor,thing" = "CONFIG_A CONFIG_B"
+"vendor,other" = ""
+"""
+    drivers = load_board(write(tmp_path, text)).drivers
+    assert drivers is not None
+    assert (drivers.storage, drivers.console, drivers.watchdogs) == ("mmc2", "", ("/soc/wdt@1", "/soc/wdt@2"))
+    assert drivers.answers == (("vendor,thing", "CONFIG_A CONFIG_B"), ("vendor,other", ""))
+
+
+def test_faults_of_the_drivers_table(tmp_path: Path) -> None:
+    text = GOOD + '\n[drivers]\nstorge = "mmc2"\n\n[drivers.answers]\n"vendor,thing" = "I2C"\n'
+    told = "\n".join(faults(tmp_path, text))
+    assert "drivers.storage: missing" in told
+    assert "drivers.storge: unknown key" in told
+    assert "drivers.answers.vendor,thing: 'I2C' names no symbol" in told
+    assert "drivers: there is no device tree to derive from" in told
+
+
+@pytest.mark.parametrize(
+    ("dtb", "expected"),
+    [("./gone.dtb", "dtb: there is no file"), ("imx6q-sabrelite.dts", "is no name in the kernel's build")],
+)
+def test_a_dtb_that_cannot_be(tmp_path: Path, dtb: str, expected: str) -> None:
+    (told,) = faults(tmp_path, GOOD.replace('arch = "arm"', f'arch = "arm"\ndtb = "{dtb}"'))
+    assert expected in told

@@ -56,6 +56,32 @@ def found(folder: Path, arch: str, name: str, fragment: str = "") -> set[str]:
 
 
 @trees
+@pytest.mark.parametrize(
+    ("rule", "fires", "silent"),
+    [
+        ("KD001", "sunxi", "multi_v7"),
+        ("KD002", "sunxi", "multi_v7"),
+        ("KD003", "multi_v7", "aspeed_g5"),
+        ("KD004", "multi_v7", "aspeed_g5"),
+        ("KD005", "multi_v7", "bcm2835"),
+        ("KD008", "omap1", "multi_v7"),
+        ("KD031", "multi_v7", "imx_v6_v7"),
+        ("KD032", "footbridge", "multi_v7"),
+        ("KD050", "sunxi", "bcm2835"),
+        ("KD052", "multi_v7", "aspeed_g5"),
+        ("KD056", "multi_v7", "imx_v6_v7"),
+        ("KD057", "exynos", "bcm2835"),
+        ("KD061", "dove", "multi_v7"),
+        ("KD073", "bcm2835", "multi_v7"),
+        ("KD081", "multi_v7", "bcm2835"),
+    ],
+)
+def test_defconfigs_of_every_kernel(folder: Path, rule: str, fires: str, silent: str) -> None:
+    assert rule in found(folder, "arm", f"{fires}_defconfig")
+    assert rule not in found(folder, "arm", f"{silent}_defconfig")
+
+
+@trees
 def test_multi_v7(folder: Path) -> None:
     rules = found(folder, "arm", "multi_v7_defconfig")
     assert {"KD003", "KD004", "KD031", "KD056", "KD081"} <= rules

@@ -542,8 +542,10 @@ def test_a_dump_with_user_pages_has_the_slab_pages_too() -> None:
 
 def test_loading_switched_off_on_the_command_line_is_an_error() -> None:
     off = line("sysctl.kernel.kexec_load_disabled=1 sysctl.kernel.kexec_load_limit_panic=1")
-    found = [f for f in check_facts(arm(cmdline=off, rootfs=Rootfs("root"))).findings if f.id == "KD011"]
-    assert [(f.severity, f.where) for f in found] == [(Severity.ERROR, "cmdline")]
+    for rootfs in (Rootfs("root"), None):
+        found = [f for f in check_facts(arm(cmdline=off, rootfs=rootfs)).findings if f.id == "KD011"]
+        assert [(f.severity, f.where) for f in found] == [(Severity.ERROR, "cmdline")]
+    assert "KD011" in {skipped.id for skipped in check_facts(arm(cmdline=line("quiet"))).not_judged}
 
 
 def test_the_cma_pool_can_take_the_only_place() -> None:

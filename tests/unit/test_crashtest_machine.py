@@ -77,10 +77,10 @@ def test_a_board_without_a_machine_is_refused(board: Board, boot: Boot) -> None:
 
 def test_a_card_is_in_the_slot_and_the_console_is_the_port_of_the_board(board: Board, boot: Boot) -> None:
     assert board.machine is not None
-    machine = replace(board.machine, cpu="", disk=(), card=2, serial=1, ram=1 << 30)
+    machine = replace(board.machine, cpu="", disk=(), drive="if=sd,index=2", serial=1, ram=1 << 30)
     production = replace(board.production, cmdline="nr_cpus=1")
     board = replace(board, machine=machine, production=production)
-    command = qemu_command(board, replace(boot, qemu=boot.kernel.parent))
+    command = qemu_command(board, replace(boot, qemu=boot.kernel.parent, arguments=""))
     text = " ".join(command)
     assert command[0] == str(boot.kernel.parent / board.arch.qemu)
     assert "-drive if=sd,index=2,id=dump,format=raw," in text

@@ -38,7 +38,7 @@ def verdict(records: Mapping[str, str], failure: Diagnosis | None = None, crash:
     return Verdict(
         board="arm-virt", trigger="lkdtm-hardlockup", marker="kdb-1", passed=failure is None, checks=(),
         failure=failure, crash=crash, times=Times(None, None, None, None, 1.0), reserved=0, ram=0, dmesg_size=None,
-        vmcore_size=None, form="", places={}, records=records, by_watchdog=False, command=(), console_tail="",
+        vmcore_size=None, form="", places={}, records=records, command=(), qemu="7.2.22", console_tail="",
     )  # fmt: skip
 
 

@@ -108,6 +108,28 @@ def test_a_log_of_another_crash_is_not_ours(evidence: Evidence) -> None:
     assert code == "wrong-dump"
 
 
+def test_a_watchdog_that_is_expected_has_to_run(evidence: Evidence) -> None:
+    checks, code = outcome(replace(evidence, watchdog=20))
+    assert (checks["watchdog running"], code) == (False, "no-watchdog")
+    running = with_witness(evidence, first=replace(FIRST, watchdog=True))
+    checks, _ = outcome(replace(running, watchdog=20))
+    assert checks["watchdog running"] is True
+    checks, _ = outcome(running)
+    assert "watchdog running" not in checks
+
+
+@pytest.mark.parametrize(("seconds", "outlived"), [("20.01", True), ("19.99", False), ("", False), ("soon", False)])
+def test_a_held_capture_has_to_take_longer_than_the_watchdog(
+    evidence: Evidence, seconds: str, outlived: bool  # noqa: FBT001
+) -> None:
+    status = evidence.dumps[0].folder / "status"
+    status.write_text(f"{status.read_text()}dmesg_seconds={seconds}\n")
+    held = replace(evidence, trigger=TRIGGERS["watchdog"], watchdog=20, dumps=tuple(find_dumps(status.parents[1])))
+    checks, code = outcome(with_witness(held, first=replace(FIRST, watchdog=True)))
+    assert checks["capture outlived the watchdog"] is outlived
+    assert code == ("dump-unreadable" if outlived else "not-held")
+
+
 def test_two_dumps_for_one_crash_are_one_too_many(evidence: Evidence) -> None:
     checks, code = outcome(replace(evidence, dumps=evidence.dumps * 2))
     assert (checks["dump committed"], code) == (False, "wrong-dump")
@@ -140,7 +162,7 @@ def verdict() -> Verdict:
         times=Times(capture=1.0, dmesg=1.75, vmcore=4.5, back=None, total=20.0), reserved=16 << 20, ram=512 << 20,
         dmesg_size=7000, vmcore_size=19 << 20, form="filtered",
         places={"dump": "/a b/0002", "vmlinux": "/set/vmlinux", "console": "/w/console.log"},
-        records={}, by_watchdog=False, command=("qemu-system-arm",), console_tail="",
+        command=("qemu-system-arm",), qemu="7.2.22", console_tail="",
     )  # fmt: skip
 
 

@@ -110,7 +110,8 @@ def test_a_missing_value_is_an_error() -> None:
 def test_each_template_says_what_it_needs_and_has_no_logic(name: str) -> None:
     text = (resources.TEMPLATES / name).read_text(encoding="utf-8")
     assert text.startswith("{# Values: ")
-    assert "{%" not in text
+    # Job files for CI go through a list of boards; what the target reads has no logic at all.
+    assert "{%" not in text or name.startswith("ci/")
 
 
 def test_the_capture_command_line_has_what_the_config_knows() -> None:

@@ -185,6 +185,17 @@ def test_the_cma_pool_is_no_place_on_arm(build: Build) -> None:
     assert build.reserve().crash.base is not None
 
 
+def test_what_production_is_told_about_its_memory_counts(build: Build) -> None:
+    build.ram = (Bank(0x80000000, 256 * MIB),)
+    board = build.board
+    with pytest.MonkeyPatch.context() as patch:
+        told = replace(board, production=replace(board.production, cmdline="vmalloc=880M"))
+        patch.setattr(Build, "board", told)
+        crash = build.reserve().crash
+    assert crash.base is not None  # low memory is 128 MiB then
+    assert crash.base + crash.size <= 0x88000000
+
+
 def test_arm64_takes_any_2_mib(build: Build) -> None:
     build.arch, build.ram = "arm64", (Bank(0x40000000, 128 * MIB),)
     assert build.reserve().crash.base is None

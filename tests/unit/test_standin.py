@@ -163,7 +163,7 @@ def verdict(stand_in: standin.StandIn | None, *, passed: bool) -> Verdict:
     values: dict[str, Any] = {
         "board": "gateway", "trigger": "sysrq", "marker": "m", "passed": passed, "checks": (), "failure": None,
         "crash": None, "times": Times(None, None, None, None, 1.0), "reserved": 0, "ram": 0, "dmesg_size": None,
-        "vmcore_size": None, "form": "", "places": {}, "command": (), "console_tail": "",
+        "vmcore_size": None, "form": "", "places": {}, "command": (), "qemu": "7.2.22", "console_tail": "",
     }  # fmt: skip
     return Verdict(**values, stand_in=stand_in)
 

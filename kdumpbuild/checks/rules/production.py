@@ -215,12 +215,18 @@ def lockdown(case: Case) -> Iterator[Hit]:
 def loading_disabled(case: Case) -> Iterator[Hit]:
     """kernel.kexec_load_disabled cannot be taken back before the next boot. Set in sysctl.conf it is usually set
     before anything is loaded, on the kernel's command line always: kexec -p is then refused."""
+    found = False
     for name, off in (("kernel.kexec_load_disabled", "1"), ("kernel.kexec_load_limit_panic", "0")):
+        certain = case.facts.cmdline is not None and f"sysctl.{name}" in case.facts.cmdline
+        if not certain and case.facts.rootfs is None:
+            continue
         value, where = _at_boot(case, name)
         if value == off:
+            found = True
             # On the command line it is certain; a load script may come before what the root file system sets.
-            severity = Severity.ERROR if f"sysctl.{name}" in (case.facts.cmdline or ()) else None
-            yield Hit(f"{name}={value} is set at boot", where, severity=severity)
+            yield Hit(f"{name}={value} is set at boot", where, severity=Severity.ERROR if certain else None)
+    if not found:
+        case.rootfs  # noqa: B018  # raises Missing: it may be set there
 
 
 @rule(

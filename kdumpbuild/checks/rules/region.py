@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpbuild.board import memory
+from kdumpbuild.board import memory, need
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.checks.facts import show
 from kdumpbuild.checks.model import Hit, Input, Missing, Severity, rule
@@ -256,6 +256,9 @@ def too_small(case: Case) -> Iterator[Hit]:
     if free < initramfs.unpacked:
         what = f"{human(initramfs.unpacked)} do not unpack into the {human(max(free, 0))} that are left"
         yield Hit(f"{what} of {human(crash.size)}", where, why)
+    elif free < initramfs.unpacked + need.KERNEL:
+        what = f"{human(free - initramfs.unpacked)} are left for the kernel itself of {human(crash.size)}"
+        yield Hit(what, where, why, severity=Severity.WARNING)
     elif left < parts.programs:
         what = f"{human(left)} are left for programs of {human(crash.size)}"
         yield Hit(what, where, why, severity=Severity.WARNING)

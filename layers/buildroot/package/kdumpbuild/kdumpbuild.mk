@@ -90,13 +90,14 @@ define KDUMPBUILD_INSTALL_IMAGES_CMDS
 	cp -dpfr $(KDUMPBUILD_SET) $(BINARIES_DIR)/kdump
 endef
 
-# The crash initramfs needs stat; the others make it more robust, and let the
-# dump target be named by its label.
+# The crash initramfs needs stat, and dd's flags for a raw dump target; the
+# others make it more robust, and let the target be named by its label.
 define KDUMPBUILD_BUSYBOX_CONFIG_FIXUPS
 	$(call KCONFIG_ENABLE_OPT,CONFIG_STAT)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_STAT_FORMAT)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_STAT_FILESYSTEM)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_SYNC_FANCY)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_DD_IBS_OBS)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_FINDFS)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_TIMEOUT)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_WATCHDOG)

@@ -1,0 +1,2 @@
+TIMER_OF_DECLARE(toy_timer, "toy,timer",
+		 toy_timer_init);

@@ -1,0 +1,5 @@
+static const struct of_device_id sdma_ids[] = {
+	{ .compatible = "toy,sdma" },
+	{ }
+};
+MODULE_DEVICE_TABLE(of, sdma_ids);

@@ -1,0 +1,4 @@
+static struct platform_driver acme_driver = {
+	.driver = { .name = "acme-regulator", },
+	.probe = acme_probe,
+};

@@ -1,0 +1,261 @@
+"""The layers in real BitBake and Buildroot, where the caller has them.
+
+    BITBAKEDIR=…/bitbake OECORE=…/openembedded-core pytest tests/layers/test_real.py
+    BR2_DIR=…/buildroot pytest tests/layers/test_real.py
+
+Nothing of them is fetched. BitBake runs with the build machine's own tools (meta-hosttools/conf/hosttools.conf);
+Debian's kernel source is the product's kernel. BR2_FRAGMENT is a part of Buildroot's .config, with a toolchain and
+sources that are there, for a whole build. The tests that compile kernels have the marker ``boot``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdumpbuild.build import source
+from kdumpbuild.errors import UserError
+from tests.layers.support import EXTERNAL, META, REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BITBAKEDIR, OECORE, BR2_DIR, BR2_FRAGMENT = (
+    Path(value) if (value := os.environ.get(name)) else None
+    for name in ("BITBAKEDIR", "OECORE", "BR2_DIR", "BR2_FRAGMENT")
+)
+HOSTTOOLS = REPOSITORY / "tests" / "layers" / "meta-hosttools"
+
+needs_bitbake = pytest.mark.skipif(
+    BITBAKEDIR is None or OECORE is None, reason="BITBAKEDIR and OECORE do not say where bitbake and oe-core are"
+)
+needs_buildroot = pytest.mark.skipif(BR2_DIR is None, reason="BR2_DIR does not say where Buildroot is")
+
+
+class Yocto:
+    """A build folder in host-tools mode."""
+
+    def __init__(self, folder: Path, sysroot: Path) -> None:
+        self.folder = folder
+        self.sysroot = sysroot
+        self.tools = folder / "tools"
+        self.tools.mkdir(parents=True)
+        (self.tools / "kdumpbuild").symlink_to(Path(sys.executable).parent / "kdumpbuild")
+        (folder / "conf").mkdir()
+
+    def configure(self, *lines: str, layers: Sequence[Path] = (META,)) -> None:
+        given = [OECORE / "meta" if OECORE else "", HOSTTOOLS, *layers]
+        (self.folder / "conf" / "bblayers.conf").write_text(
+            'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\n' + f'BBLAYERS = "{" ".join(map(str, given))}"\n', encoding="utf-8"
+        )
+        text = [
+            'MACHINE = "qemuarm"', 'CONF_VERSION = "2"', 'BB_NO_NETWORK = "1"', 'CONNECTIVITY_CHECK_URIS = ""',
+            'SANITY_TESTED_DISTROS = ""', 'INHERIT:remove = "uninative"', "require conf/hosttools.conf",
+            f'KDUMPBUILD_TOP ??= "{REPOSITORY}"',
+            f'HOSTTOOLS_KERNEL_SRC = "{source.locate(None, self.folder).given}"',
+            'PREFERRED_PROVIDER_virtual/kernel = "linux-hosttools"',
+            # BitBake does not want to be root; a container of CI often is.
+            'INHERIT:remove = "sanity"' if os.geteuid() == 0 else "",
+            *lines,
+        ]  # fmt: skip
+        (self.folder / "conf" / "local.conf").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+    def bitbake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        assert BITBAKEDIR
+        env = {
+            "PATH": f"{BITBAKEDIR}/bin:{self.tools}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LANG": "en_US.UTF-8", "HOME": os.environ.get("HOME", "/"), "BBPATH": str(self.folder),
+            "BUILDDIR": str(self.folder),
+        }  # fmt: skip
+        return subprocess.run(
+            [sys.executable, str(BITBAKEDIR / "bin" / "bitbake"), *arguments],
+            cwd=self.folder, env=env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def deployed(self) -> Path:
+        (folder,) = self.folder.glob("tmp*/deploy/images/qemuarm")
+        return folder
+
+
+@pytest.fixture(scope="module")
+def yocto(tmp_path_factory: pytest.TempPathFactory, userland: Path) -> Yocto:
+    return Yocto(tmp_path_factory.mktemp("yocto") / "build", userland)
+
+
+@pytest.fixture(scope="module")
+def userland() -> Path:
+    """The target's programs: those of Debian, where a build of ours left them."""
+    cache = Path(os.environ.get("KDUMPBUILD_CACHE", Path.home() / ".cache" / "kdumpbuild"))
+    root = cache / "userland" / "armhf"
+    if not root.is_dir():
+        pytest.skip(f"no userland in {root}: ./doit userland:arm makes it")
+    try:
+        source.locate(None, cache)
+    except UserError as error:
+        pytest.skip(str(error))
+    return root
+
+
+def asked(yocto: Yocto, *more: str, board: str = "arm-virt") -> None:
+    yocto.configure(
+        'INHERIT += "kdump"', f'KDUMP_BOARD = "{board}"', f'KDUMP_SYSROOT = "{yocto.sysroot}"', *more,
+    )  # fmt: skip
+
+
+@needs_bitbake
+@pytest.mark.kernel
+def test_the_product_s_kernel_is_made_ready(yocto: Yocto) -> None:
+    asked(yocto)
+    done = yocto.bitbake("-c", "configure", "virtual/kernel")
+    assert done.returncode == 0, done.stdout
+    (config,) = yocto.folder.glob("tmp*/work/*/linux-hosttools/*/build/.config")
+    text = config.read_text(encoding="utf-8")
+    for line in ("CONFIG_KEXEC=y", "CONFIG_PANIC_ON_OOPS=y", "CONFIG_MAGIC_SYSRQ=y"):
+        assert f"\n{line}\n" in text
+    before = config.parent.parent / "kdump-before.config"
+    assert "CONFIG_KEXEC=y" not in before.read_text(encoding="utf-8")
+
+
+@needs_bitbake
+@pytest.mark.kernel
+def test_an_option_that_cannot_hold_ends_do_configure_with_the_reason(yocto: Yocto, tmp_path: Path) -> None:
+    board = (REPOSITORY / "kdumpbuild" / "boards" / "arm-virt.toml").read_text(encoding="utf-8")
+    (tmp_path / "gateway.toml").write_text(board.replace('["virt"]', '["virt", "ours.config"]', 1), encoding="utf-8")
+    (tmp_path / "ours.config").write_text("# For our tools.\nCONFIG_ARM64_VA_BITS_48=y\n", encoding="utf-8")
+    asked(yocto, board=str(tmp_path / "gateway.toml"))
+    done = yocto.bitbake("-c", "configure", "virtual/kernel")
+    assert done.returncode != 0
+    assert "ours.config:2" in done.stdout
+    assert "kdumpbuild says why, above" in done.stdout
+
+
+@needs_bitbake
+@pytest.mark.parametrize(
+    ("board", "told"),
+    [
+        ("arm-vrit", 'KDUMP_BOARD = "arm-vrit": there is no such board file'),
+        ("arm64-virt", 'is a board with arch = "arm64"'),
+        ("", "KDUMP_BOARD is not set"),
+    ],
+)
+def test_a_wrong_board_is_told_while_recipes_are_parsed(yocto: Yocto, board: str, told: str) -> None:
+    asked(yocto, board=board)
+    done = yocto.bitbake("-n", "kdump-image")
+    assert done.returncode != 0
+    assert told in done.stdout
+
+
+@needs_bitbake
+def test_without_the_class_it_is_told_that_it_is_missing(yocto: Yocto) -> None:
+    yocto.configure('KDUMP_BOARD = "arm-virt"')
+    done = yocto.bitbake("-n", "kdump-image")
+    assert done.returncode != 0
+    assert 'INHERIT += "kdump" is missing' in done.stdout
+
+
+@needs_bitbake
+def test_being_there_changes_no_task_of_the_product(yocto: Yocto) -> None:
+    signatures = []
+    for layers in ((), (META,)):
+        yocto.configure(layers=layers)
+        done = yocto.bitbake("-S", "lockedsigs", "linux-hosttools")
+        assert done.returncode == 0, done.stdout
+        text = (yocto.folder / "locked-sigs.inc").read_text(encoding="utf-8")
+        signatures.append(sorted(re.findall(r"linux-hosttools:\w+:\w+", text)))
+    assert len(signatures[0]) > 10
+    assert signatures[0] == signatures[1]
+
+
+@needs_bitbake
+@pytest.mark.boot
+def test_the_image_set_is_built_packaged_and_deployed(yocto: Yocto) -> None:
+    asked(yocto)
+    done = yocto.bitbake("kdump-image")
+    assert done.returncode == 0, done.stdout
+    made = yocto.deployed() / "kdump"
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
+    manifest = json.loads((made / "manifest.json").read_text(encoding="utf-8"))
+    production = yocto.deployed() / "kdump-production"
+    assert manifest["board"] == "arm-virt"
+    assert (made / "debug" / "vmlinux").read_bytes() == (production / "vmlinux").read_bytes()
+    assert b"KDUMP_RELEASE=''" not in (made / "kdump-load.conf").read_bytes()
+    (packages,) = yocto.folder.glob("tmp*/work/*/kdump-image/*/packages-split/kdump-image")
+    assert (packages / "usr" / "lib" / "kdumpbuild" / "kdump-load").stat().st_mode & 0o111
+
+
+def buildroot(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    assert BR2_DIR
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "BR2_", "KDUMPBUILD"))}
+    return subprocess.run(
+        ["make", "-C", str(BR2_DIR), f"BR2_EXTERNAL={EXTERNAL}", f"O={out}", *arguments],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@needs_buildroot
+def test_files_are_in_buildroot_s_style() -> None:
+    assert BR2_DIR
+    names = [path for folder in ("package", "configs") for path in (EXTERNAL / folder).rglob("*") if path.is_file()]
+    names += [EXTERNAL / name for name in ("Config.in", "external.mk", "external.desc")]
+    done = subprocess.run(
+        [sys.executable, str(BR2_DIR / "utils" / "check-package"), "-b", *map(str, names)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_buildroot
+@pytest.mark.parametrize("name", ["kdump_qemu_arm_defconfig", "kdump_qemu_arm64_defconfig"])
+def test_a_defconfig_gives_what_it_says(name: str, tmp_path: Path) -> None:
+    done = buildroot(tmp_path / "o", name)
+    assert done.returncode == 0, done.stderr
+    config = (tmp_path / "o" / ".config").read_text(encoding="utf-8")
+    for line in (EXTERNAL / "configs" / name).read_text(encoding="utf-8").splitlines():
+        assert line in config
+    for line in ("BR2_PACKAGE_KEXEC=y", "BR2_PACKAGE_MAKEDUMPFILE=y"):
+        assert line in config
+    done = buildroot(tmp_path / "o", "kdumpbuild-show-info")
+    assert done.returncode == 0, done.stderr
+    info = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
+    needed = {"linux", "busybox", "kexec", "makedumpfile", "host-python-kdumpbuild"}
+    assert needed <= set(info["kdumpbuild"]["dependencies"])
+
+
+@needs_buildroot
+def test_a_wrong_board_stops_the_build_at_once(tmp_path: Path) -> None:
+    assert buildroot(tmp_path / "o", "kdump_qemu_arm_defconfig").returncode == 0
+    config = tmp_path / "o" / ".config"
+    config.write_text(config.read_text(encoding="utf-8").replace('"arm-virt"', '"arm-vrit"'), encoding="utf-8")
+    done = buildroot(tmp_path / "o", "kdumpbuild")
+    assert done.returncode != 0
+    assert "there is no board file arm-vrit" in done.stderr
+
+
+@needs_buildroot
+@pytest.mark.boot
+@pytest.mark.skipif(BR2_FRAGMENT is None, reason="BR2_FRAGMENT does not name a toolchain and sources that are there")
+def test_the_image_set_is_built_and_installed(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    assert buildroot(out, "kdump_qemu_arm_defconfig").returncode == 0
+    assert BR2_FRAGMENT
+    with (out / ".config").open("a", encoding="utf-8") as config:
+        config.write(BR2_FRAGMENT.read_text(encoding="utf-8"))
+    local = BR2_FRAGMENT.with_name("local.mk")
+    if local.is_file():
+        shutil.copy(local, out / "local.mk")
+    assert buildroot(out, "olddefconfig").returncode == 0
+    done = buildroot(out, "kdumpbuild")
+    assert done.returncode == 0, done.stderr[-4000:]
+    made = out / "images" / "kdump"
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
+    installed = {path.name for path in (out / "target" / "usr" / "lib" / "kdumpbuild").iterdir()}
+    assert installed == {"zImage", "initramfs.cpio.gz", "kdump-load", "kdump-load.conf", "SHA256SUMS", "manifest.json"}
+    assert os.access(out / "target" / "etc" / "init.d" / "S10kdump", os.X_OK)
