@@ -65,7 +65,10 @@ def test_what_is_left_is_told_by_the_record_of_this_very_crash(tmp_path: Path) -
         "[ 9.0] Kernel panic - not syncing: Hard LOCKUP\n"
     )
     assert matrix._left(verdict({"a": str(mine)}, lost)) == (RECORD, "Kernel panic - not syncing: Hard LOCKUP")
-    mine.write_text("[ 2.0] crashtest: trigger lkdtm-hardlockup by kdb-1\n[ 3.0] lkdtm: Performing direct entry\n")
+    mine.write_text(
+        "[ 2.0] crashtest: trigger lkdtm-hardlockup by kdb-1\n[ 3.0] lkdtm: Performing direct entry\n"
+        "\nECC: No errors detected\n"
+    )
     assert matrix._left(verdict({"a": str(mine)}, lost)) == (RECORD, "lkdtm: Performing direct entry")
     mine.write_text("[ 2.0] crashtest: trigger lkdtm-hardlockup by kdb-0\n")
     assert matrix._left(verdict({"a": str(mine)}, lost)) == ("stuck-cpu", "")
