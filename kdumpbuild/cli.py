@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 from kdumpbuild import __version__, cli_board, cli_check, cli_ci, cli_explain
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
-from kdumpbuild.errors import Exit, UserError
+from kdumpbuild.analysis.ring import unpack_ring
+from kdumpbuild.errors import Exit, UserError, user_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
             command.add_argument("--json", action="store_true", help="for programs: one object")
 
+    ring = commands.add_parser("extract", help="make folders of the dumps in an image of a raw partition or of flash")
+    ring.add_argument("image", type=Path, help="of the partition that is [dump] device, from its first byte")
+    ring.add_argument("folder", type=Path, help="where each dump gets a folder, named after its sequence")
+    ring.set_defaults(run=_extract)
+
     commands.add_parser("doit", help="run a task of the build: kdumpbuild doit build BOARD=arm-virt", add_help=False)
     return parser
 
@@ -97,9 +103,30 @@ def _report(args: argparse.Namespace) -> Exit:
     return Exit.CLEAN
 
 
+def _extract(args: argparse.Namespace) -> Exit:
+    try:
+        slots = unpack_ring(args.image, args.folder)
+    except OSError as error:
+        raise user_error(f"cannot be read: {error.strerror}", where=str(error.filename or args.image)) from error
+    damaged = False
+    for slot in slots:
+        folder = args.folder / f"{slot.sequence:04}"
+        damaged |= folder.is_dir() and "=damaged" in (folder / "status").read_text(encoding="utf-8")
+        told = {"torn": "cut off before its log was durable", "log": "the log alone", "memory": "log and memory"}
+        print(f"slot {slot.number}  {slot.sequence:04}  {told[slot.state]}  {slot.status['reason']}".rstrip())
+    if damaged:
+        print("what is damaged was left out; the status files say what", file=sys.stderr)
+    return Exit.ERRORS if damaged else Exit.CLEAN
+
+
 def _open(args: argparse.Namespace) -> Exit:
-    open_dump(args.vmcore, args.vmlinux)  # tells what is wrong better than drgn's command would
-    os.execv(sys.executable, [sys.executable, "-m", "drgn", "-c", str(args.vmcore), "-s", str(args.vmlinux)])  # noqa: S606
+    dump = open_dump(args.vmcore, args.vmlinux)  # tells what is wrong better than drgn's command would
+    vmcore = str(args.vmcore)
+    if dump.converted is not None:
+        # A file without a name: drgn's command inherits it.
+        os.set_inheritable(dump.converted.fileno(), True)
+        vmcore = f"/proc/self/fd/{dump.converted.fileno()}"
+    os.execv(sys.executable, [sys.executable, "-m", "drgn", "-c", vmcore, "-s", str(args.vmlinux)])  # noqa: S606
 
 
 def _doit(arguments: list[str]) -> int:

@@ -17,6 +17,7 @@ from kdumpbuild.board import logs, panic
 from kdumpbuild.board.loader import fragment_path, patch_path
 from kdumpbuild.board.size import human
 from kdumpbuild.build import imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
+from kdumpbuild.build.applets import check_slots, checksum_program
 from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
@@ -78,7 +79,10 @@ def fragments(board: Board) -> dict[str, list[Path]]:
             "production", f"production-{arch}", *panic.fragment_names(board.panic), *logs.fragment_names(board.logs),
             *board.production.fragments,
         ],
-        "capture": ["capture", f"capture-{arch}", f"capture-{board.dump.filesystem}", *board.capture.fragments],
+        "capture": [
+            "capture", f"capture-{arch}", *([board.dump.fragment] if board.dump.fragment else []),
+            *board.capture.fragments,
+        ],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
 
@@ -144,7 +148,7 @@ def config_facts(settings: Settings, board: Board) -> object:
         toolchain.find(board.arch, settings).fingerprint(),
         board.production,
         board.capture,
-        board.dump.filesystem,
+        board.dump.fragment,
         board.waivers,
         board.panic,
         board.logs,
@@ -287,9 +291,10 @@ def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
 def initramfs_facts(settings: Settings, board: Board) -> object:
     """Return what the initramfs depends on, besides templates and the capture config."""
     target = open_userland(settings, board.arch)
-    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    binaries = initramfs.closure(target, initramfs.programs(board))
     stats = {name: path.stat() for name, path in binaries.items()}
-    return [scripts.capture_conf(board), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+    conf = scripts.capture_conf(board, checksum_program(target))
+    return [conf, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
 
 
 def build_initramfs(settings: Settings, layout: Layout) -> None:
@@ -297,9 +302,11 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
     board = layout.board
     target = open_userland(settings, board.arch)
     config = layout.config(imageset.capture_role(board)).read_text(encoding="utf-8")
-    binaries = initramfs.closure(target, userland.CAPTURE_PROGRAMS)
+    if board.dump.is_ring:
+        check_slots(target, board.dump.target)
+    binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))
-    entries = initramfs.capture_entries(target, userland.CAPTURE_PROGRAMS, scripts.capture_conf(board))
+    entries = initramfs.capture_entries(target, board, scripts.capture_conf(board, checksum_program(target)))
     with files.writing(layout.initramfs):
         beside = layout.initramfs.with_suffix(".new")
         beside.write_bytes(initramfs.compress(entries))
@@ -319,8 +326,8 @@ def set_files(layout: Layout) -> list[Path]:
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     board = layout.board
-    facts = [board.memory, board.capture, board.dtb, board.drivers, board.panic, board.logs]
-    return [__version__, *facts, settings.kernel_build]
+    asked = [board.memory, board.capture, board.dtb, board.drivers, board.panic, board.logs, settings.kernel_build]
+    return [__version__, *asked, scripts.collect_conf(board)]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:

@@ -251,7 +251,7 @@ def task_initramfs() -> Iterator[Task]:
             yield _stand_in_initramfs(name, ctx.layout(board.name), layout)
             continue
         config = layout.config(imageset.capture_role(board))
-        templates = sorted((resources.TEMPLATES / "initramfs").iterdir())
+        templates = sorted(path for path in (resources.TEMPLATES / "initramfs").rglob("*") if path.is_file())
         yield {
             "name": name,
             "doc": f"the crash initramfs of {name}",

@@ -11,15 +11,16 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdumpbuild.analysis import kdumpfile
 from kdumpbuild.errors import UserError, user_error
 from kdumpbuild.formats.elf import read_vmlinux
+from kdumpbuild.formats.flattened import is_flattened, unflatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import IO, BinaryIO
 
     import drgn
@@ -38,7 +39,6 @@ _CAUSES = tuple(
 )
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\](?:\[[^\]]*\])? ?")
 
-FLAT_MAGIC = b"makedumpfile\0"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Dump:
         self.path = path
         self.vmcoreinfo = vmcoreinfo
         """VMCOREINFO's ``KEY=value`` lines."""
-        self._converted = converted  # What drgn reads in the dump's place; it is gone when it is closed.
+        self.converted = converted
+        """What drgn reads in the dump's place, where it cannot read that; it is gone when it is closed."""
 
     @property
     def release(self) -> str:
@@ -207,9 +208,17 @@ def open_dump(vmcore: Path, vmlinux: Path) -> Dump:
                 else "without it nothing tells whether a dump is of this kernel",
             hint="give the unstripped vmlinux of the kernel that crashed, as it lies in the image set's debug folder",
         )  # fmt: skip
-    check_container(vmcore)
+    plain = _plain(vmcore)
+    source = vmcore if plain is None else Path(f"/proc/self/fd/{plain.fileno()}")
+    try:
+        check_container(source)
+    except UserError as error:
+        if plain is None:
+            raise
+        what = error.faults[0].what
+        raise user_error("is a flattened dump of something else", where=str(vmcore), why=what) from error
     program = drgn.Program()
-    readable = _readable(vmcore)
+    readable = _readable(source) or plain
     with _damage(vmcore, "drgn cannot open it"):
         program.set_core_dump(str(vmcore) if readable is None else readable.fileno())
         text = program["VMCOREINFO"].string_().decode(errors="replace")
@@ -223,6 +232,24 @@ def open_dump(vmcore: Path, vmlinux: Path) -> Dump:
     with _damage(vmlinux, "its debug info cannot be read"):
         program.load_debug_info([str(vmlinux)])
     return dump
+
+
+def _plain(vmcore: Path) -> IO[bytes] | None:
+    """Return the file that a flattened dump stands for; None for any other file."""
+    try:
+        with vmcore.open("rb") as stream:
+            if not is_flattened(stream.read(64)):
+                return None
+    except OSError:
+        return None  # check_container() finds the words for it
+    plain = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the Dump
+    try:
+        unflatten(vmcore, plain)
+        plain.flush()
+    except BaseException:
+        plain.close()
+        raise
+    return plain
 
 
 def _readable(vmcore: Path) -> IO[bytes] | None:
@@ -276,11 +303,6 @@ def check_container(vmcore: Path) -> None:
         raise user_error(f"cannot be read: {error.strerror}", where=where) from error
     except struct.error as error:
         raise user_error("is cut off inside its ELF headers", where=where, why=str(error)) from error
-    if head.startswith(FLAT_MAGIC):
-        raise user_error(
-            "is in makedumpfile's flattened form, which no analyser reads", where=where,
-            hint=f"turn it back first: makedumpfile -R dump < {vmcore.name}",
-        )  # fmt: skip
     if wanted is None or not (is_elf or head.startswith(kdumpfile.MAGIC)):
         raise user_error(
             "is not a kernel dump", where=where,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdumpbuild import resources
 from kdumpbuild.board.arch import ARCHES
@@ -16,6 +15,7 @@ from kdumpbuild.board.model import (
     Bank,
     Board,
     Capture,
+    Collect,
     Drivers,
     Dump,
     Machine,
@@ -26,16 +26,24 @@ from kdumpbuild.board.model import (
 )
 from kdumpbuild.board.panic import read_panic
 from kdumpbuild.board.size import format_size, parse_size
+from kdumpbuild.board.tables import UNANSWERED, Source, Table
 from kdumpbuild.errors import Fault, UserError, nearest, user_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_FILESYSTEMS = ("ext4", "f2fs", "vfat")
+__all__ = ["UNANSWERED", "find_board", "find_boards", "fragment_path", "load_board"]
+
+_FILESYSTEMS = ("ext4", "f2fs", "ubifs", "vfat")
+# What names the device of each kind of dump target, and how to say it.
+_DEVICES = {
+    "filesystem": (r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…"),
+    "ubifs": (r"ubi\d+[:_]\S+", "the volume as mount takes it: ubi0:NAME; attach it with ubi.mtd= in capture.cmdline"),
+    "slots": (r"(/dev/(?!mtd)|PARTLABEL=)\S+", "/dev/… of a partition, or PARTLABEL=…; for flash target = \"mtd\""),
+    "mtd": (r"(/dev/mtd\d+|mtd:\S+)", "/dev/mtd3 or mtd:NAME, not /dev/mtdblock…, which hides erase blocks"),
+}
 _MEBIBYTE = 1 << 20
-UNANSWERED = "?"
-"""A value that waits for an answer; above it stands the question (``kdumpbuild board new`` writes both)."""
 
 
 def find_boards(board_path: Sequence[Path] = ()) -> dict[str, Path]:
@@ -92,8 +100,8 @@ def load_board(path: Path) -> Board:
         raise user_error(
             f"not valid TOML: {error}", where=f"{path}:{line[1]}" if line else str(path), hint="see https://toml.io"
         ) from error
-    source = _Source(path, text.splitlines())
-    board = _read(_Table(source, data, ()), path)
+    source = Source(path, text.splitlines())
+    board = _read(Table(source, data, ()), path)
     if source.faults:
         raise UserError(*source.faults)
     return board
@@ -119,165 +127,7 @@ def _same_name(path: Path, other: Path) -> Fault:
     )
 
 
-@dataclass
-class _Source:
-    """The file being read: where its keys stand, and what was found wrong so far."""
-
-    path: Path
-    lines: list[str]
-    faults: list[Fault] = field(default_factory=list)
-
-    def line(self, keys: Sequence[str | int]) -> int:
-        """Return the line of a key, or of its table, as far as a look at the text tells; 1 when it does not."""
-        *tables, key = [k for k in keys if isinstance(k, str)] or [""]
-        header = re.compile(r"\s*\[\[?\s*([^\]]*?)\s*\]")
-        assignment = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
-        numbers = [k for k in keys if isinstance(k, int)]
-        skip = numbers[0] + 1 if numbers and self._is_array(tables) else 0
-        current, best = "", 1
-        for number, line in enumerate(self.lines, 1):
-            if match := header.match(line):
-                current = match[1].replace(" ", "")
-                if current in (".".join(tables), ".".join([*tables, key])):
-                    best = number
-                    skip -= line.lstrip().startswith("[[")
-            elif current == ".".join(tables) and skip == 0 and assignment.match(line):
-                return number
-        return best
-
-    def question(self, line: int) -> tuple[str, str]:
-        """Return the question that stands in comments above a line, and what is said with it."""
-        said: list[str] = []
-        for text in reversed(self.lines[: line - 1]):
-            if not text.startswith("#"):
-                break
-            words = text.lstrip("# ")
-            if match := re.match(r"Question \d+: (.*)", words):
-                return match[1], "\n".join(reversed(said))
-            said.append(words)
-        return f'"{UNANSWERED}" stands there', "write the value"
-
-    def _is_array(self, tables: Sequence[str]) -> bool:
-        return any(re.match(rf"\s*\[\[\s*{re.escape('.'.join(tables))}\s*\]\]", line) for line in self.lines)
-
-
-class _Table:
-    """One table of the file. Each accessor takes a key once and notes a fault when the value is not usable."""
-
-    def __init__(self, source: _Source, data: Mapping[str, Any], keys: tuple[str | int, ...]) -> None:
-        self._source, self._data, self._keys = source, data, keys
-        self._taken: set[str] = set()
-
-    def fault(self, key: str, what: str, hint: str = "") -> None:
-        where = f"{self._source.path}:{self.line(key)}"
-        self._source.faults.append(Fault(f"{self.name(key)}: {what}", where=where, hint=hint))
-
-    def line(self, key: str) -> int:
-        return self._source.line((*self._keys, key))
-
-    def name(self, key: str) -> str:
-        return ".".join(str(k) for k in (*self._keys, key) if isinstance(k, str))
-
-    def _take(self, key: str, kind: type, kind_name: str, default: Any, hint: str = "") -> Any:
-        self._taken.add(key)
-        if key not in self._data:
-            if default is None:
-                self.fault(key, f"missing; it wants {kind_name}", hint)
-            return default
-        value = self._data[key]
-        if value in (UNANSWERED, [UNANSWERED]):
-            question, hint = self._source.question(self.line(key))
-            self.fault(key, f"not answered yet: {question}", hint)
-            return default
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.fault(key, f"{value!r} is not {kind_name}", hint)
-            return default
-        return value
-
-    def text(self, key: str, *, default: str | None = None, choices: Iterable[str] = (), hint: str = "") -> str:
-        choices = tuple(choices)
-        hint = hint or (f"one of: {', '.join(choices)}" if choices else "")
-        value = self._take(key, str, "a text", default, hint)
-        if value is None:
-            return ""
-        if choices and value not in choices:
-            self.fault(key, f"{value!r} is not known", f"{nearest(value, choices)} (valid: {', '.join(choices)})")
-        elif not value and not choices and default is None:
-            self.fault(key, "is empty", hint)
-        elif "\n" in value:
-            self.fault(key, "has a line break in it", hint)
-        return str(value)
-
-    def integer(self, key: str, *, default: int | None = None, low: int, high: int) -> int:
-        wanted = f"a whole number from {low} to {high}"
-        value = self._take(key, int, wanted, default)
-        if value is None:
-            return low
-        if not low <= value <= high:
-            self.fault(key, f"{value} is out of range", wanted)
-        return int(value)
-
-    def boolean(self, key: str, *, default: bool) -> bool:
-        return bool(self._take(key, bool, "true or false", default))
-
-    def texts(self, key: str, *, default: tuple[str, ...] | None = ()) -> tuple[str, ...]:
-        value = self._take(key, list, "a list of texts", default)
-        if value is None:
-            return ()
-        for item in value:
-            if not isinstance(item, str) or not item:
-                self.fault(key, f"{item!r} is not a text", "a list of texts, each in quotes")
-        return tuple(item for item in value if isinstance(item, str))
-
-    def text_or_texts(self, key: str, hint: str) -> tuple[str, ...]:
-        """Return a text, or a list of them, as a list; none when the key is missing."""
-        if isinstance(self._data.get(key), list):
-            return self.texts(key)
-        value = self.text(key, default="", hint=hint)
-        return (value,) if value else ()
-
-    def symbols(self) -> tuple[tuple[str, str], ...]:
-        """Return all keys of the table with their values, which name symbols or are empty."""
-        found = []
-        for key in self._data:
-            value = self.text(key, default="")
-            if not re.fullmatch(r"(CONFIG_\w+([ ,]+CONFIG_\w+)*)?", value):
-                self.fault(key, f"{value!r} names no symbol", 'write "CONFIG_X", or "" for: needs no driver')
-            found.append((key, value))
-        return tuple(found)
-
-    def size(self, key: str, hint: str) -> int:
-        value = self._take(key, str, "a size in quotes", None, hint)
-        try:
-            return parse_size(value) if value is not None else 0
-        except ValueError as error:
-            self.fault(key, str(error), hint)
-            return 0
-
-    def table(self, key: str, *, required: bool) -> _Table | None:
-        value = self._take(key, dict, f"a table [{self.name(key)}]", None if required else {})
-        if key not in self._data and not required:
-            return None
-        return _Table(self._source, value or {}, (*self._keys, key)) if value is not None else None
-
-    def tables(self, key: str) -> list[_Table]:
-        value = self._take(key, list, f"a list of tables [[{self.name(key)}]]", [])
-        if not all(isinstance(item, dict) for item in value):
-            self.fault(key, "is not a list of tables", f"write [[{key}]]")
-            return []
-        return [_Table(self._source, item, (*self._keys, key, number)) for number, item in enumerate(value)]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._data
-
-    def end(self) -> None:
-        """Note every key that nobody asked for."""
-        for key in self._data:
-            if key not in self._taken:
-                self.fault(key, "unknown key", nearest(key, self._taken))
-
-
-def _read(top: _Table, path: Path) -> Board:
+def _read(top: Table, path: Path) -> Board:
     version = top.integer("format", low=1, high=1 << 16)
     if version != FORMAT:
         top.fault("format", f"this kdumpbuild reads format {FORMAT}, not {version}", "use the release it was made for")
@@ -297,6 +147,7 @@ def _read(top: _Table, path: Path) -> Board:
         production=_production(top.table("production", required=False), path),
         capture=_capture(top.table("capture", required=True), path),
         dump=_dump(top.table("dump", required=True)),
+        collect=_collect(top.table("collect", required=False)),
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
         panic=read_panic(top.table("panic", required=False)),
@@ -315,7 +166,7 @@ def _read(top: _Table, path: Path) -> Board:
     return board
 
 
-def _drivers(table: _Table | None) -> Drivers | None:
+def _drivers(table: Table | None) -> Drivers | None:
     if table is None:
         return None
     node = "a node's path, an alias (mmc0) or a label (&usdhc3)"
@@ -332,7 +183,7 @@ def _drivers(table: _Table | None) -> Drivers | None:
     return drivers
 
 
-def _memory(table: _Table | None) -> Memory:
+def _memory(table: Table | None) -> Memory:
     if table is None:
         return Memory((), None)
     banks = []
@@ -354,7 +205,7 @@ def _memory(table: _Table | None) -> Memory:
     return Memory(tuple(banks), crashkernel, crash_base)
 
 
-def _crashkernel(table: _Table, total: int) -> tuple[int | None, int | None]:
+def _crashkernel(table: Table, total: int) -> tuple[int | None, int | None]:
     hint = 'leave it out, and it is computed; or write crashkernel = "24M", or "24M@0x48000000"'
     text = table.text("crashkernel", default="auto", hint=hint)
     if text in ("auto", ""):
@@ -374,7 +225,7 @@ def _crashkernel(table: _Table, total: int) -> tuple[int | None, int | None]:
     return size, base
 
 
-def _fragments(table: _Table, path: Path) -> tuple[str, ...]:
+def _fragments(table: Table, path: Path) -> tuple[str, ...]:
     names = table.texts("fragments")
     for name in names:
         file = fragment_path(name, path)
@@ -384,7 +235,7 @@ def _fragments(table: _Table, path: Path) -> tuple[str, ...]:
     return names
 
 
-def _production(table: _Table | None, path: Path) -> Production:
+def _production(table: Table | None, path: Path) -> Production:
     if table is None:
         return Production(base="defconfig", fragments=(), build=False)
     production = Production(
@@ -398,7 +249,7 @@ def _production(table: _Table | None, path: Path) -> Production:
     return production
 
 
-def _patches(table: _Table, path: Path) -> tuple[str, ...]:
+def _patches(table: Table, path: Path) -> tuple[str, ...]:
     names = table.texts("patches")
     for name in names:
         file = patch_path(name, path)
@@ -408,7 +259,7 @@ def _patches(table: _Table, path: Path) -> tuple[str, ...]:
     return names
 
 
-def _capture(table: _Table | None, path: Path) -> Capture:
+def _capture(table: Table | None, path: Path) -> Capture:
     if table is None:
         return Capture("own", (), "", "")
     capture = Capture(
@@ -421,28 +272,65 @@ def _capture(table: _Table | None, path: Path) -> Capture:
     return capture
 
 
-def _dump(table: _Table | None) -> Dump:
+def _dump(table: Table | None) -> Dump:
     if table is None:
         return Dump("", "ext4", "kdump", 31, 300, 20)
+    target = table.text("target", default="filesystem", choices=("filesystem", "slots", "mtd"))
     device = table.text("device", hint='a block device or LABEL=, UUID=, PARTLABEL=: "/dev/mmcblk0p4"')
-    if device and not re.fullmatch(r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", device):
-        table.fault("device", f"{device!r} is not a block device", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…")
+    filesystem = table.text("filesystem", default=None if target == "filesystem" else "", choices=_FILESYSTEMS)
+    pattern, hint = _DEVICES["ubifs" if filesystem == "ubifs" else target]
+    if device and not re.fullmatch(pattern, device):
+        kind = {"slots": "a raw partition", "mtd": "an MTD device"}.get(target, "a block device")
+        table.fault("device", f"{device!r} is not {'a UBI volume' if filesystem == 'ubifs' else kind}", hint)
     directory = table.text("directory", default="kdump")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", directory) or ".." in directory.split("/"):
         table.fault("directory", f"{directory!r} is not usable", 'a relative path without "..": "kdump"')
     dump = Dump(
         device=device,
-        filesystem=table.text("filesystem", choices=_FILESYSTEMS),
+        filesystem=filesystem,
         directory=directory,
         level=table.integer("level", default=31, low=0, high=31),
         deadline=table.integer("deadline", default=300, low=10, high=86400),
         device_timeout=table.integer("device_timeout", default=20, low=1, high=600),
+        target=target,
+        mount_options=table.text("mount_options", default=""),
+        # Two at least, since the newest dump is never written over.
+        slots=table.integer("slots", default=4, low=2, high=64),
+        stall=table.integer("stall", default=60, low=5, high=86400),
+        form=table.text("form", default="filtered", choices=("raw", "filtered", "dmesg")),
+        compression=table.text("compression", default="auto", choices=("auto", "lzo", "zlib", "zstd", "none")),
+        keep=table.integer("keep", default=0, low=0, high=9999),
+        min_free=table.size("min_free", 'write min_free = "64M"', default="0"),
+        loop_crashes=table.integer("loop_crashes", default=5, low=0, high=1000),
+        loop_minutes=table.integer("loop_minutes", default=10, low=1, high=1440),
+        led=table.text("led", default=""),
     )
+    if dump.is_ring:
+        for key in ("filesystem", "directory", "mount_options", "keep", "min_free"):
+            if key in table:
+                table.fault(key, f"has no meaning with target = {target!r}", "leave it out")
+    elif "slots" in table:
+        table.fault("slots", "has no meaning on a file system", 'leave it out, or set target = "slots"')
     table.end()
     return dump
 
 
-def _watchdog(table: _Table | None) -> Watchdog | None:
+def _collect(table: Table | None) -> Collect:
+    if table is None:
+        return Collect()
+    collect = Collect(
+        store=table.text("store", default=Collect.store),
+        keep=table.integer("keep", default=Collect.keep, low=0, high=9999),
+        hook=table.text("hook", default=Collect.hook),
+    )
+    for key, path in (("store", collect.store), ("hook", collect.hook)):
+        if path and not re.fullmatch(r"/[^\s'\"\\]*", path):
+            table.fault(key, f"{path!r} is not an absolute path", 'write "/var/lib/kdump"')
+    table.end()
+    return collect
+
+
+def _watchdog(table: Table | None) -> Watchdog | None:
     if table is None:
         return None
     watchdog = Watchdog(
@@ -453,7 +341,7 @@ def _watchdog(table: _Table | None) -> Watchdog | None:
     return watchdog
 
 
-def _machine(table: _Table | None) -> Machine | None:
+def _machine(table: Table | None) -> Machine | None:
     if table is None:
         return None
     machine = Machine(
@@ -464,6 +352,9 @@ def _machine(table: _Table | None) -> Machine | None:
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
         drive=table.text("drive", default=""),
+        disk_size=table.size("disk_size", 'write disk_size = "64M"', default="0"),
+        erase_size=table.size("erase_size", 'write erase_size = "256K"', default="0"),
+        plan=table.texts("plan", default=Machine.plan),
         ram=table.size("ram", 'write ram = "1G"') if "ram" in table else 0,
         serial=table.integer("serial", default=0, low=0, high=15),
         qemu=_qemu_version(table, "qemu", "7.2"),
@@ -479,7 +370,7 @@ def _machine(table: _Table | None) -> Machine | None:
     return machine
 
 
-def _qemu_version(table: _Table, key: str, default: str) -> tuple[int, ...]:
+def _qemu_version(table: Table, key: str, default: str) -> tuple[int, ...]:
     text = table.text(key, default=default)
     if text and not re.fullmatch(r"\d+\.\d+", text):
         table.fault(key, f"{text!r} is not a version of QEMU", f'write {key} = "10.0"')
@@ -487,7 +378,7 @@ def _qemu_version(table: _Table, key: str, default: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(".")) if text else ()
 
 
-def _waiver(table: _Table) -> Waiver:
+def _waiver(table: Table) -> Waiver:
     waiver = Waiver(
         name=table.text("name", hint="CONFIG_X, or a rule's id"),
         reason=table.text("reason", hint="why it is right on this board; every later output shows it"),

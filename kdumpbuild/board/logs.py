@@ -15,8 +15,8 @@ from kdumpbuild.board.size import format_size, parse_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdumpbuild.board.loader import _Table
     from kdumpbuild.board.model import Bank
+    from kdumpbuild.board.tables import Table
 
 _KIB = 1 << 10
 
@@ -149,7 +149,7 @@ def notes(logs: Logs) -> list[str]:
     return found + [f"{name}: {_NOTES[name]}" for name in logs.picked if name in _NOTES]
 
 
-def read_logs(table: _Table | None, ram: Sequence[Bank], cells: int) -> Logs:
+def read_logs(table: Table | None, ram: Sequence[Bank], cells: int) -> Logs:
     """Read ``[logs]``. ``cells``: what the architecture's device trees mostly have."""
     if table is None:
         return Logs()
@@ -173,7 +173,7 @@ def read_logs(table: _Table | None, ram: Sequence[Bank], cells: int) -> Logs:
     return logs
 
 
-def _ramoops(table: _Table, ram: Sequence[Bank], cells: int) -> Ramoops:
+def _ramoops(table: Table, ram: Sequence[Bank], cells: int) -> Ramoops:
     hint = 'write memory = "1M@0x5ff00000"; the same RAM must be free in boot loader and kernel'
     text = table.text("memory", hint=hint)
     size, at, base = text.partition("@")
@@ -198,7 +198,7 @@ def _ramoops(table: _Table, ram: Sequence[Bank], cells: int) -> Ramoops:
     return found
 
 
-def _pstore_blk(table: _Table) -> PstoreBlk:
+def _pstore_blk(table: Table) -> PstoreBlk:
     found = PstoreBlk(
         device=table.text("device", hint='the partition: "/dev/mmcblk0p5" or PARTUUID='),
         record=_size(table, "record", "64K"),
@@ -209,7 +209,7 @@ def _pstore_blk(table: _Table) -> PstoreBlk:
     return found
 
 
-def _mtdoops(table: _Table) -> MtdOops:
+def _mtdoops(table: Table) -> MtdOops:
     found = MtdOops(
         device=table.text("device", hint="the MTD partition's name or number"),
         record=_size(table, "record", "64K"),
@@ -219,7 +219,7 @@ def _mtdoops(table: _Table) -> MtdOops:
     return found
 
 
-def _netconsole(table: _Table) -> Netconsole:
+def _netconsole(table: Table) -> Netconsole:
     found = Netconsole(
         interface=table.text("interface", default="eth0"),
         source=table.text("source", hint="the board's own address"),
@@ -242,7 +242,7 @@ def _netconsole(table: _Table) -> Netconsole:
     return found
 
 
-def _serial(table: _Table) -> Serial:
+def _serial(table: Table) -> Serial:
     found = Serial(
         console=table.text("console", hint='what console= takes: "ttyS1,115200"'),
         loglevel=table.integer("loglevel", default=7, low=1, high=8),
@@ -252,12 +252,12 @@ def _serial(table: _Table) -> Serial:
     return found
 
 
-def _no_space(table: _Table, key: str, value: str) -> None:
+def _no_space(table: Table, key: str, value: str) -> None:
     if re.search(r"\s", value):
         table.fault(key, f"{value!r} has a space in it", "it becomes one argument of the kernel")
 
 
-def _size(table: _Table, key: str, default: str) -> int:
+def _size(table: Table, key: str, default: str) -> int:
     hint = f'write {key} = "{default}"'
     value = _number(table, key, table.text(key, default=default), hint)
     # ramoops rounds down to a power of two (fs/pstore/ram.c), mtdoops takes multiples of 4096.
@@ -266,7 +266,7 @@ def _size(table: _Table, key: str, default: str) -> int:
     return value
 
 
-def _number(table: _Table, key: str, text: str, hint: str) -> int:
+def _number(table: Table, key: str, text: str, hint: str) -> int:
     try:
         return parse_size(text)
     except ValueError as error:

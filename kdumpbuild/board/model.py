@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The version of the board file's format that this release reads."""
 
+_PACKING = {"lzo": "-l", "zlib": "-c", "zstd": "-z", "none": "-E"}
+"""makedumpfile's option for each ``dump.compression``."""
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -81,9 +84,9 @@ class Dump:
     """Where the dump goes and what is in it."""
 
     device: str
-    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``."""
+    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``, ``mtd:NAME``."""
     filesystem: str
-    """Type of the file system on it, as mount -t takes it."""
+    """Type of the file system on it, as mount -t takes it; empty for other kinds of target."""
     directory: str
     """Folder below the file system's root in which each dump gets a folder of its own."""
     level: int
@@ -92,6 +95,50 @@ class Dump:
     """Seconds after which the capture system reboots, whatever it has saved."""
     device_timeout: int
     """Seconds to wait for the device to appear."""
+    target: str = "filesystem"
+    """``filesystem``; ``slots``: a ring of slots on a raw partition; ``mtd``: the same on NOR flash."""
+    mount_options: str = ""
+    """Further options of mount."""
+    slots: int = 4
+    """How many dumps a ring of slots holds."""
+    stall: int = 60
+    """Seconds without any progress after which the capture system reboots."""
+    form: str = "filtered"
+    """What is wanted of the memory: ``raw``, ``filtered``, or ``dmesg`` for nothing but the log."""
+    compression: str = "auto"
+    """How makedumpfile packs pages: ``lzo``, ``zlib``, ``zstd``, ``none`` for ELF; ``auto``: the usual one."""
+    keep: int = 0
+    """How many dumps stay on a file system; 0 for all."""
+    min_free: int = 0
+    """Bytes that stay free on a file system."""
+    loop_crashes: int = 5
+    """Crashes in a row after which only the log is saved, and after twice as many nothing; 0 for never."""
+    loop_minutes: int = 10
+    """Minutes of life after which a crash is not one of a row."""
+    led: str = ""
+    """Name of a LED below ``/sys/class/leds`` that blinks meanwhile."""
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether the target is a ring of slots, without a file system."""
+        return self.target in ("slots", "mtd")
+
+    @property
+    def fragment(self) -> str:
+        """Name of the fragment that brings the target into the capture kernel; empty when it needs none."""
+        return {"filesystem": f"capture-{self.filesystem}", "mtd": "capture-mtd"}.get(self.target, "")
+
+
+@dataclass(frozen=True)
+class Collect:
+    """What is done with dumps after the reboot."""
+
+    store: str = "/var/lib/kdump"
+    """Folder in which each dump gets one of its own."""
+    keep: int = 5
+    """How many stay there; 0 for all."""
+    hook: str = ""
+    """Program that gets the folder of each new dump."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +187,12 @@ class Machine:
     """Further arguments of the production kernel in the crash test."""
     drive: str = ""
     """The place that the machine has for the drive, as ``-drive`` names it, in place of ``disk``: ``if=sd,index=0``."""
+    disk_size: int = 0
+    """Bytes of the drive where the machine takes no other; 0 for what holds the dumps."""
+    erase_size: int = 0
+    """Bytes of an erase block of the drive, where it is flash."""
+    plan: tuple[str, ...] = ("-device", "virtio-blk-device,drive=plan")
+    """QEMU's arguments that attach the drive ``id=plan``, the test's own disk beside a target without a file system."""
     ram: int = 0
     """Bytes, value of ``-m``, where that is not all of the board's RAM; 0 for all."""
     serial: int = 0
@@ -181,6 +234,7 @@ class Board:
     production: Production
     capture: Capture
     dump: Dump
+    collect: Collect = field(default=Collect())
     watchdog: Watchdog | None = None
     machine: Machine | None = None
     panic: Panic = field(default_factory=Panic)
@@ -192,6 +246,12 @@ class Board:
     def own_dtb(self) -> Path | None:
         """The user's own blob, or None when the device tree comes from the kernel's build."""
         return self.path.parent / self.dtb if self.dtb.startswith(("/", "./", "../")) else None
+
+    @property
+    def makedumpfile(self) -> tuple[str, ...]:
+        """Makedumpfile's options for the form of the filtered dump, without the dump level."""
+        packing = self.dump.compression
+        return ((self.arch.packing if packing == "auto" else _PACKING[packing]), *self.arch.makedumpfile)
 
     def waiver(self, name: str) -> Waiver | None:
         """Return the waiver for a symbol or rule, or None."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STEP = 2 * MIB
 """Sizes are multiples of this: arm64 aligns the region to it (Linux, CRASH_ALIGN)."""
 KERNEL = 2 * MIB
-"""What the kernel has allocated when it unpacks: with 1.5 MiB it ran out of memory, with 2.2 MiB it did not."""
+"""What the kernel has allocated when it unpacks: with 1.5 MiB it ran out of memory, with 1.9 MiB it did not."""
 PROGRAMS = 5 * MIB // 2
 """What makedumpfile and a shell need. With 1.9 MiB they ran out of memory, with 3.8 MiB they did not."""
 _MARGIN = 2 * MIB

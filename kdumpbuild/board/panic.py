@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdumpbuild.board.loader import _Table
+    from kdumpbuild.board.tables import Table
 
 Version = tuple[int, ...]
 
@@ -198,7 +198,7 @@ def fragment_values(panic: Panic) -> list[tuple[str, str, str, str]]:
     return found
 
 
-def read_panic(table: _Table | None) -> Panic:
+def read_panic(table: Table | None) -> Panic:
     """Read ``[panic]``. Without the table an oops panics, and nothing else does."""
     if table is None:
         return Panic()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild import resources
 from kdumpbuild.build import cpio
+from kdumpbuild.build.applets import applets
+from kdumpbuild.build.userland import CAPTURE_PROGRAMS
 from kdumpbuild.errors import Fault, UserError, user_error
 from kdumpbuild.formats import elf
 
@@ -14,29 +16,55 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from kdumpbuild.board.model import Board
     from kdumpbuild.build.userland import Userland
 
 MTIME = 1577836800
 # BusyBox under these names; a link for each of its applets would cost memory for nothing.
 _APPLETS = (
-    "cat", "cttyhack", "findfs", "grep", "kill", "ls", "mkdir", "mount", "mv", "reboot", "rm", "setsid", "sh", "sleep",
-    "stat", "sync", "timeout", "true", "umount", "uname", "usleep", "watchdog",
+    "cat", "cksum", "crc32", "cttyhack", "date", "dd", "df", "findfs", "grep", "kill", "ls", "md5sum", "mkdir",
+    "mkfifo", "mount", "mv", "reboot", "rm", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "sync", "tail",
+    "tee", "timeout", "tr", "true", "umount", "uname", "usleep", "watchdog", "wc",
 )  # fmt: skip
 _FOLDERS = ("dev", "mnt", "proc", "sys", "tmp")
 
 
-def capture_entries(userland: Userland, programs: Iterable[str], conf: str) -> list[cpio.Entry]:
-    """Return what the crash initramfs holds: the static ``init``, its rendered configuration, the programs.
+def programs(board: Board) -> tuple[str, ...]:
+    """Return the programs that the crash initramfs of a board holds."""
+    return (*CAPTURE_PROGRAMS, *(["flash_erase"] if board.dump.target == "mtd" else []))
+
+
+def capture_entries(userland: Userland, board: Board, conf: str) -> list[cpio.Entry]:
+    """Return what the crash initramfs holds: ``init`` and its parts, the rendered configuration, the programs.
 
     Raises UserError when the userland lacks a library that a program needs.
     """
-    init = (resources.TEMPLATES / "initramfs" / "init").read_bytes()
     return [
-        *base_entries(userland, programs),
-        cpio.file("init", init, executable=True),
+        *base_entries(userland, programs(board)),
+        *(cpio.file(name, path.read_bytes(), executable=name == "init") for name, path in parts(board).items()),
         cpio.file("etc/kdump.conf", conf.encode()),
-        *(cpio.link(f"bin/{name}", "busybox") for name in _APPLETS),
+        *(cpio.link(f"bin/{name}", "busybox") for name in _links(userland)),
     ]
+
+
+def _links(userland: Userland) -> list[str]:
+    """Return the applets to link: where a link is, the scripts take it that the applet is there."""
+    busybox = userland.program("busybox")
+    there = applets(busybox) if busybox is not None else frozenset()
+    return [name for name in _APPLETS if name in there or not there]
+
+
+def parts(board: Board) -> dict[str, Path]:
+    """Return the static scripts by their path in the initramfs; of the kinds of dump target only the board's."""
+    folder = resources.TEMPLATES / "initramfs"
+    found = {"init": folder / "init"}
+    found |= {f"lib/kdump/{path.name}": path for path in sorted((folder / "lib").glob("*.sh"))}
+    found["lib/kdump/target.sh"] = folder / "target" / f"{board.dump.target}.sh"
+    if board.dump.target == "mtd":
+        found["lib/kdump/slots-target.sh"] = folder / "target" / "slots.sh"
+    elif not board.dump.is_ring:
+        del found["lib/kdump/slots.sh"]
+    return found
 
 
 def base_entries(userland: Userland, programs: Iterable[str]) -> list[cpio.Entry]:

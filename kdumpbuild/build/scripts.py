@@ -86,15 +86,16 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
     return line
 
 
-def capture_conf(board: Board) -> str:
-    """Return ``/etc/kdump.conf`` of the crash initramfs."""
+def capture_conf(board: Board, checksum: str = "") -> str:
+    """Return ``/etc/kdump.conf`` of the crash initramfs; ``checksum`` is the program that makes checksums there."""
     # Never mmap /proc/vmcore on arm, for the log neither: see the architecture's options.
     no_mmap = [option for option in board.arch.makedumpfile if option == "--non-mmap"]
     return render(
         "initramfs/kdump.conf.j2",
         board=board,
-        makedumpfile=" ".join(board.arch.makedumpfile),
+        makedumpfile=" ".join(board.makedumpfile),
         dmesg=" ".join(no_mmap),
+        sum=checksum,
     )
 
 
@@ -126,6 +127,11 @@ def load_conf(
         dtb=dtb,
         crashkernel=crashkernel,
     )
+
+
+def collect_conf(board: Board) -> str:
+    """Return ``kdump-collect.conf``."""
+    return render("target/kdump-collect.conf.j2", board=board)
 
 
 def boot_arguments(board: Board, crashkernel: CrashKernel, version: Version, config: Mapping[str, str]) -> list[str]:

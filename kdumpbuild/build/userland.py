@@ -30,7 +30,9 @@ _ALSO = {"busybox": "busybox.nosuid"}
 _BIN = ("bin", "sbin", "usr/bin", "usr/sbin")
 _LIB = ("lib", "usr/lib", "lib64", "usr/lib64", "lib/{triplet}", "usr/lib/{triplet}")
 _TRIPLETS = {"armhf": "arm-linux-gnueabihf", "arm64": "aarch64-linux-gnu"}
-_PACKAGES = ("busybox-static", "kexec-tools", "makedumpfile")
+_PACKAGES = ("busybox-static", "kexec-tools", "makedumpfile", "mtd-utils")
+_EDITION = 2
+"""Goes up when the packages change, so that a userland of an older kdumpbuild is not taken for this one's."""
 _SUITES = ("bookworm", "trixie")
 
 
@@ -81,7 +83,7 @@ def open_userland(root: Path, arch: Arch, programs: Sequence[str]) -> Userland:
 
 def default_root(cache: Path, arch: Arch) -> Path:
     """Return where the Debian userland of an architecture is kept."""
-    return cache / "userland" / arch.debian
+    return cache / "userland" / f"{arch.debian}-{_EDITION}"
 
 
 def stamp_of(root: Path) -> Path:

@@ -72,7 +72,7 @@ def facts_from_set(
     capture = facts.capture
     if capture is not None and places:
         capture = replace(capture, places=places)
-    return replace(facts, capture=capture, makedumpfile_options=board.arch.makedumpfile, reserved=reserved)
+    return replace(facts, capture=capture, makedumpfile_options=board.makedumpfile, reserved=reserved)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

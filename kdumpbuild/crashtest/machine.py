@@ -12,6 +12,7 @@ from kdumpbuild.errors import user_error
 from kdumpbuild.files import writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from kdumpbuild.board.model import Board, Machine
@@ -39,6 +40,8 @@ class Boot:
     """The kernel arguments that the image set gives to boot loaders; empty for an older set, which gives none."""
     overlay: Path | None = None
     """Source of a device tree overlay that the image set gives to boot loaders."""
+    plan: Path | None = None
+    """Raw image of the test's own disk, beside a dump target without a file system."""
     qemu: Path | None = None
     """The folder of QEMU's programs; default: ``PATH``."""
 
@@ -113,7 +116,11 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
     """Return QEMU's program and arguments (7.2 and later)."""
     machine = machine_of(board)
     place = machine.drive or "if=none"
-    drive = f"{place},id=dump,format=raw,werror=report,rerror=report,file={_option(str(boot.disk))}"
+    # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait. SD cards and
+    # flash do not stop, and QEMU refuses these options for them.
+    policy = "" if machine.drive else ",werror=report,rerror=report"
+    drive = f"{place},id=dump,format=raw{policy},file={_option(str(boot.disk))}"
+    plan = ["-drive", f"if=none,id=plan,format=raw,file={_option(str(boot.plan))}", *machine.plan] if boot.plan else []
     return [
         qemu_program(board, boot.qemu),
         "-no-user-config",
@@ -124,7 +131,8 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         "-chardev", "stdio,id=console,signal=off", *["-serial", "null"] * machine.serial, "-serial", "chardev:console",
         "-kernel", str(boot.kernel), "-initrd", str(boot.initramfs), "-append", command_line(board, boot),
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
-        # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait.
+        # The plan comes first: Linux finds virtio disks of the virt machines from the last to the first.
+        *plan,
         "-drive", drive, *machine.disk,
         *machine.args,
         *boot.args,
@@ -157,15 +165,29 @@ class Run:
     in_time: bool
 
 
-def run_machine(board: Board, boot: Boot, *, log: Path, deadline: float) -> Run:
+def run_machine(
+    board: Board, boot: Boot, *, log: Path, deadline: float, watch: Callable[[Console], float | None] | None = None
+) -> Run:
     """Run the machine until it powers off, has no more to say, or ``deadline`` seconds are over.
+
+    ``watch`` gets the console after each line, and may return the seconds that are left, once.
 
     Raises UserError when QEMU is missing, or refuses its arguments before any kernel runs.
     """
     command = qemu_command(board, boot)
     console = Console()
+    told: list[float] = []
+
+    def on_line(at: float, text: str) -> float | None:
+        left = console(at, text)
+        if watch is None or told:
+            return None if told else left
+        asked = watch(console)
+        told.extend([] if asked is None else [asked])
+        return left if asked is None else asked
+
     with writing(log):
-        ended = run.watch(command, what="run the crash test", log=log, deadline=deadline, on_line=console)
+        ended = run.watch(command, what="run the crash test", log=log, deadline=deadline, on_line=on_line)
     if ended.in_time and ended.status > 0 and not console.boots:
         said = log.read_text(encoding="utf-8", errors="replace")
         raise user_error(

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files
+from kdumpbuild.analysis.ring import unpack_ring
 from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.scripts import OVERLAY
-from kdumpbuild.crashtest import disk, report
+from kdumpbuild.crashtest import disk, report, ring
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
@@ -40,7 +41,7 @@ from kdumpbuild.crashtest.machine import (
     with_overlay,
 )
 from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
-from kdumpbuild.crashtest.system import system_conf, write_system
+from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
 from kdumpbuild.errors import Fault, UserError, user_error
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 _MARGIN = 240.0
 """Seconds for two boots of production and one of the capture kernel, on a slow host."""
+_PLAN_SIZE = 16 << 20
 _BEYOND = 10
 """Seconds that a capture is held beyond the watchdog's timeout."""
 TARGET_FOLDER = "usr/lib/kdump"
@@ -107,6 +109,11 @@ class Work:
         return self.folder / "disk.img"
 
     @property
+    def plan(self) -> Path:
+        """The test's own disk, beside a dump target without a file system."""
+        return self.folder / "plan.img"
+
+    @property
     def initramfs(self) -> Path:
         """The production system."""
         return self.folder / "production.cpio.gz"
@@ -141,7 +148,8 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.content, self.target):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.console, self.disk, self.initramfs, self.load_conf, self.result, self.report):
+        wanted = (self.console, self.disk, self.plan, self.initramfs, self.load_conf, self.result, self.report)
+        for file in wanted:
             file.unlink(missing_ok=True)
 
 
@@ -213,12 +221,13 @@ def _run(
         crashkernel=region.argument if region.size else "", cmdline=options.cmdline,
         args=(*_watchdog(board, options), *options.qemu_args), qemu=options.qemu,
         arguments=_text(image_set.boot_arguments), overlay=overlay if overlay.is_file() else None,
+        plan=work.plan if board.dump.is_ring else None,
     )  # fmt: skip
     boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
-    disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
     dumps_folder = work.target / board.dump.directory
+    after = _read_target(board, work, dumps_folder)
     dumps = find_dumps(dumps_folder)
     first = read_boot_record(work.target / FOLDER / "boot-1")
     witness = Witness(
@@ -234,7 +243,7 @@ def _run(
     )
     new = tuple(dump for dump in dumps if dump.name != EARLIER)
     evidence = Evidence(
-        witness=witness, dumps=new, earlier=(earlier, disk.tree_digest(dumps_folder / EARLIER)),
+        witness=witness, dumps=new, earlier=(earlier, after),
         vmlinux=image_set.production_vmlinux, trigger=trigger, marker=marker,
         watchdog=board.watchdog.timeout if board.watchdog and has_watchdog(board, options.qemu) else 0,
     )  # fmt: skip
@@ -242,6 +251,7 @@ def _run(
     passed = failure is None and all(check.ok for check in checks)
     if passed and not options.keep_disk:
         work.disk.unlink()
+        work.plan.unlink(missing_ok=True)
     saved = next((dump for dump in new if dump.vmcore), new[0] if new else None)
     return Verdict(
         board=board.name,
@@ -282,13 +292,8 @@ def _prepare(
     plan = work.content / FOLDER / "plan"
     plan.parent.mkdir(parents=True)
     plan.write_text(plan_text(trigger, marker, options.means), encoding="utf-8")
-    dumps = work.content / board.dump.directory
-    write_earlier_dump(dumps, marker)
-    earlier = disk.tree_digest(dumps / EARLIER)
-    disk.make_disk(
-        work.disk, work.content, filesystem=board.dump.filesystem,
-        size=options.disk_size or disk.disk_size(ram_of(board)), place=disk.place_of(board.dump.device),
-    )  # fmt: skip
+    size = options.disk_size or machine_of(board).disk_size or disk.disk_size(ram_of(board))
+    earlier = _make_ring(board, work, marker, size) if board.dump.is_ring else _make_disk(board, work, marker, size)
     shutil.rmtree(work.content)
     install = {
         f"{TARGET_FOLDER}/{path.relative_to(image_set.folder)}": path
@@ -315,6 +320,36 @@ def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
             hint='write [machine] reset = ["-device", "i6300esb"], and build its driver into the production kernel',
         )  # fmt: skip
     return arguments
+
+
+def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, str]:
+    """Make a dump target with a file system, the plan and an earlier dump on it. Return the dump's digests."""
+    dumps = work.content / board.dump.directory
+    write_earlier_dump(dumps, marker)
+    earlier = disk.tree_digest(dumps / EARLIER)
+    disk.make_disk(
+        work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=disk.place_of(board.dump.device)
+    )
+    return earlier
+
+
+def _make_ring(board: Board, work: Work, marker: str, size: int) -> dict[str, str]:
+    """Make a dump target that is a ring of slots, an earlier dump in one, and a disk for the plan."""
+    erase = machine_of(board).erase_size
+    flash = board.dump.target == "mtd"
+    ring.make_ring(work.disk, slots=board.dump.slots, size=size, erase=erase, marker=marker, flash=flash)
+    disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE, place=disk.Place(label=PLAN_LABEL))
+    return ring.slot_digest(work.disk, board.dump.slots, erase)
+
+
+def _read_target(board: Board, work: Work, dumps: Path) -> dict[str, str]:
+    """Copy records and dumps into the work folder. Return the digests of the earlier dump."""
+    if not board.dump.is_ring:
+        disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
+        return disk.tree_digest(dumps / EARLIER)
+    disk.read_disk(work.plan, (FOLDER,), work.target)
+    unpack_ring(work.disk, dumps)
+    return ring.slot_digest(work.disk, board.dump.slots, machine_of(board).erase_size)
 
 
 def _text(path: Path) -> str:

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.userland import Userland
 
+PLAN_LABEL = "crashtest"
+"""Of the test's own disk, where the dump target has no file system."""
+
 
 def system_conf(board: Board, load: str) -> str:
     """Return what the first process has to know; ``load`` is the load script's path in the target."""
     values = {
-        "DEVICE": board.dump.device,
-        "FILESYSTEM": board.dump.filesystem,
+        "DEVICE": f"LABEL={PLAN_LABEL}" if board.dump.is_ring else board.dump.device,
+        "FILESYSTEM": "ext4" if board.dump.is_ring else board.dump.filesystem,
         "DEVICE_TIMEOUT": str(board.dump.device_timeout),
         "LOAD": load,
         "FOLDER": FOLDER,

@@ -36,16 +36,16 @@ class Request:
 
 def fragment(
     kconfig: KernelKconfig, base: str | Path, below: Sequence[Fragment], requests: Sequence[Request],
-    families: frozenset[str],
+    others: frozenset[str],
 ) -> Fragment:  # fmt: skip
     """Return the lines for what is requested, each with its reason, and for what those depend on.
 
-    ``below`` are the fragments that are applied before; what they ask for stays. ``families`` are symbols for
-    families of SoCs: none but the board's own is turned on.
+    ``below`` are the fragments that are applied before; what they ask for stays. ``others`` are symbols for
+    other families of SoCs than the board's: none is turned on.
     """
     asked_below, _ = winners(kconfig, below)
     apply(kconfig, base, asked_below)
-    work = _Work(kconfig, {line.symbol: line.value for line in asked_below}, requests, families)
+    work = _Work(kconfig, {line.symbol: line.value for line in asked_below}, requests, others)
     # A symbol without a prompt comes true by others: those first, so that it does not take a way of its own.
     for request in sorted(requests, key=lambda r: not r.machine and not why.has_prompt(kconfig.syms[r.symbol])):
         work.take(request)
@@ -56,13 +56,13 @@ class _Work:
     """The lines so far, on top of a configuration that has them."""
 
     def __init__(
-        self, kconfig: KernelKconfig, asked: dict[str, str], requests: Sequence[Request], families: frozenset[str]
+        self, kconfig: KernelKconfig, asked: dict[str, str], requests: Sequence[Request], others: frozenset[str]
     ) -> None:
         self.kconfig = kconfig
         self.lines: list[Line] = []
         self._asked = asked
         self._requests = {request.symbol: request for request in requests}
-        self._others = families - {request.symbol for request in requests if request.machine}
+        self._others = others
 
     def take(self, request: Request) -> None:
         """Add the line of a request, and before it those that it needs."""

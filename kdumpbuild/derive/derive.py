@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild.derive import companions, sources
-from kdumpbuild.derive.match import Chosen, Match, Matcher
+from kdumpbuild.derive.match import Chosen, Match, Matcher, Symbols
 from kdumpbuild.derive.starts import ESSENTIAL, ROLES, Wishes, named, port_number, starts
 from kdumpbuild.derive.walk import PARENT, Need, Skipped, Walked, walk
 from kdumpbuild.errors import Fault, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from kdumpbuild.derive.index import TreeIndex
     from kdumpbuild.derive.nodes import DeviceNodes
@@ -85,14 +85,13 @@ class Derived:
 
 
 def derive(
-    nodes: DeviceNodes, index: TreeIndex, wishes: Wishes, *, board_symbol: str,
-    possible: Callable[[str, frozenset[str]], bool], where: str,
+    nodes: DeviceNodes, index: TreeIndex, symbols: Symbols, wishes: Wishes, *, board_symbol: str, where: str,
 ) -> Derived:  # fmt: skip
     """Return the symbols that a device tree asks for. Raises UserError for nodes that are named and are not there.
 
     ``board_symbol`` is the symbol under which the kernel builds this device tree, if it does.
     """
-    matcher = Matcher(index, possible, wishes.answers)
+    matcher = Matcher(index, symbols, wishes.answers)
     wanted = list(_machine(nodes, matcher, board_symbol))
     left_out = {node.path for node in named(nodes, wishes.without, f"{where}.without")}
     walked = walk(
@@ -107,7 +106,7 @@ def derive(
     for need in sorted(walked.needs, key=lambda need: ROLES.index(need.start.role)):
         match = _with_makers(need, matcher.match(need.node))
         wanted += _drivers(need, match, matcher, walked)
-        wanted += _companions(nodes, need, match, lambda symbol: possible(symbol, frozenset()))
+        wanted += _companions(nodes, need, match, matcher.symbols)
         if match.candidates or not (match.found or match.seen_in or not need.compatible):
             if need.soft and not match.candidates:
                 notes.append(f"{need.path}: no driver, and none needed: what is below is started without it")
@@ -142,7 +141,7 @@ def _machine(nodes: DeviceNodes, matcher: Matcher, board_symbol: str) -> Iterato
     if not families:
         known = next((matcher.index.machines[name] for name in reversed(names) if name in matcher.index.machines), [])
         families = known[:1]
-    families = [symbol for symbol in families if matcher.possible(symbol, frozenset())]
+    families = [symbol for symbol in families if matcher.symbols.possible(symbol, frozenset())]
     machines = matcher.of_kind(names, sources.MACHINE)
     matcher.set_machine([*families, *(symbol for chosen in machines for symbol in chosen.symbols)])
     reason = f"/ ({', '.join(names)})"
@@ -171,7 +170,7 @@ def _drivers(need: Need, match: Match, matcher: Matcher, walked: Walked) -> Iter
 
 
 def _companions(
-    nodes: DeviceNodes, need: Need, match: Match, possible: Callable[[str], bool]
+    nodes: DeviceNodes, need: Need, match: Match, symbols: Symbols
 ) -> Iterator[Wanted]:  # fmt: skip
     """Yield what comes with a driver: its console half, the layers between a controller and a block device."""
     if need.by is not None or need.role not in ("console", "storage"):
@@ -183,7 +182,7 @@ def _companions(
                 yield Wanted(symbol, need, f"{need.path}: {companion.why}")
     if need.role == "console":
         for symbol in match.symbols:
-            if possible(f"{symbol}_CONSOLE"):
+            if symbols.possible(f"{symbol}_CONSOLE", frozenset()):
                 yield Wanted(f"{symbol}_CONSOLE", need, f"{need.path}: what the kernel says goes there")
         number = port_number(nodes, need.node)
         if number >= companions.PORTS_DEFAULT and any("/8250/" in driver.source for driver in match.drivers):

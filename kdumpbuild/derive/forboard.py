@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class KconfigSymbols:
+    """Answers about symbols, from Kconfig."""
+
+    kconfig: KernelKconfig
+
+    def possible(self, symbol: str, never: frozenset[str]) -> bool:
+        """Whether a symbol can be on for the architecture while others never are."""
+        known = self.kconfig.syms.get(symbol)
+        return known is not None and bool(known.nodes) and why.conceivable(known.direct_dep, never | depend.AVOIDED)
+
+    def related(self, symbol: str) -> set[str]:
+        """Return what a symbol depends on or selects."""
+        known = self.kconfig.syms.get(symbol)
+        return why.related(known) if known is not None and known.nodes else set()
+
+
+@dataclass(frozen=True)
 class BoardDrivers:
     """What was derived for a board."""
 
@@ -31,8 +48,8 @@ class BoardDrivers:
     derived: Derived
     off: tuple[Off, ...]
     """What should be off in the capture kernel."""
-    families: frozenset[str]
-    """Symbols that stand for a family of SoCs."""
+    others: frozenset[str]
+    """Symbols that stand for other families of SoCs."""
 
     def requests(self) -> list[depend.Request]:
         """Return each wanted symbol once, with its first reason."""
@@ -47,7 +64,7 @@ class BoardDrivers:
 
     def fragment_text(self, kconfig: KernelKconfig, base: str | Path, below: Sequence[Fragment]) -> str:
         """Return the derived fragment on top of a base and of other fragments, each group with its reason."""
-        made = depend.fragment(kconfig, base, below, self.requests(), self.families)
+        made = depend.fragment(kconfig, base, below, self.requests(), self.others)
         out = [
             f"# Drivers that {self.board.name} needs, derived from its device tree {self.board.dtb}",
             f"# and from {kconfig.tree.name}. Made anew with each build: put additions into your own fragment.",
@@ -92,11 +109,7 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     )  # fmt: skip
     name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
 
-    def possible(symbol: str, never: frozenset[str]) -> bool:
-        known = kconfig.syms.get(symbol)
-        return known is not None and bool(known.nodes) and why.conceivable(known.direct_dep, never | depend.AVOIDED)
-
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
-    found = derive(nodes, index, wishes, board_symbol=board_symbol, possible=possible, where=where)
+    found = derive(nodes, index, KconfigSymbols(kconfig), wishes, board_symbol=board_symbol, where=where)
     found.check(where)
-    return BoardDrivers(board, found, tuple(hazards(nodes, found, found.matcher)), frozenset(index.platforms))
+    return BoardDrivers(board, found, tuple(hazards(nodes, found, found.matcher)), found.matcher.others)

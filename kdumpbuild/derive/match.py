@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kdumpbuild.derive import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from kdumpbuild.derive.index import TreeIndex
     from kdumpbuild.formats.fdt import Node
@@ -71,17 +71,25 @@ class Match:
         return bool(self.drivers) and all(driver.kind in sources.EARLY for driver in self.drivers)
 
 
+class Symbols(Protocol):
+    """What is asked about the kernel's symbols."""
+
+    def possible(self, symbol: str, never: frozenset[str]) -> bool:
+        """Whether a symbol can be on for the architecture while others never are."""
+
+    def related(self, symbol: str) -> set[str]:
+        """Return what a symbol depends on or selects."""
+
+
 class Matcher:
     """Finds drivers for nodes."""
 
-    def __init__(
-        self, index: TreeIndex, possible: Callable[[str, frozenset[str]], bool], answers: Mapping[str, str]
-    ) -> None:
-        """``possible`` says whether a symbol can be on while others never are; ``answers`` come from the board file."""
+    def __init__(self, index: TreeIndex, symbols: Symbols, answers: Mapping[str, str]) -> None:
+        """``answers`` come from the board file."""
         self.index = index
-        self.possible = possible
+        self.symbols = symbols
         self.answers = answers
-        self._others: frozenset[str] = frozenset()
+        self.others: frozenset[str] = frozenset()
         """Symbols that stand for other families of SoCs than the board's."""
         self._known: dict[str, Match] = {}
         self._by_cell = {
@@ -90,7 +98,12 @@ class Matcher:
 
     def set_machine(self, symbols: Iterable[str]) -> None:
         """Say which family of SoCs the board is of: among drivers, those for other families do not count."""
-        self._others = frozenset(self.index.platforms).difference(symbols)
+        families = frozenset(self.index.platforms)
+        own, new = set(symbols), set(symbols)
+        while new:  # the families that the board's own is a part of: ARCH_BCM of ARCH_BCM2835
+            new = {name for symbol in new for name in self.symbols.related(symbol) if name in families} - own
+            own |= new
+        self.others = families - own
         self._known.clear()
 
     def match(self, node: Node) -> Match:
@@ -216,7 +229,7 @@ class Matcher:
         """
         alternatives = [
             gate for gate in self.index.gates.get(source, [])
-            if all(self.possible(symbol, self._others) for symbol in gate)
+            if all(self.symbols.possible(symbol, self.others) for symbol in gate)
         ]  # fmt: skip
         if not alternatives:
             return None
@@ -225,7 +238,7 @@ class Matcher:
 
     def _foreign(self, symbols: Iterable[str]) -> frozenset[str]:
         """Return the symbols that stand for other families of SoCs than the board's."""
-        return self._others.intersection(symbols)
+        return self.others.intersection(symbols)
 
     def _owned(self, chosen: Chosen) -> bool:
         return not self._foreign(chosen.symbols)

@@ -140,6 +140,12 @@ def conceivable(expr: Any, never: frozenset[str]) -> bool:
     return True
 
 
+def related(sym: Any) -> set[str]:
+    """Return the names of the symbols that a symbol depends on or selects, without those below a ``!``."""
+    found = {s.name for s in _symbols(sym.direct_dep) if not _negated(sym.direct_dep, s)}
+    return found | {selected.name for selected, _ in sym.selects}
+
+
 def visibility(sym: Any) -> Any:
     """Return the expression that decides whether a user's value for the symbol counts."""
     conditions = [node.prompt[1] for node in sym.nodes if node.prompt]

@@ -117,7 +117,7 @@ def test_a_crash_in_the_first_second_without_a_clock_ends_in_a_raw_dump(arm: Ben
 
 
 # Enough to load and to start the kernel, too little to unpack its user space.
-TOO_SMALL = {"arm-virt": 9 * MIB, "arm64-virt": 16 * MIB}
+TOO_SMALL = {"arm-virt": 9 * MIB, "arm64-virt": 12 * MIB}
 
 
 def test_too_little_memory_is_named_as_such(bench: Bench) -> None:

@@ -57,7 +57,7 @@ def test_more_reserved_memory_rebuilds_the_set_only(built: Path, tmp_path: Path)
     board.write_text(text, encoding="utf-8")
     first = doit("build", f"BOARD={board}", OUT=str(built))
     assert first.returncode == 0, first.stderr
-    board.write_text(text.replace('crashkernel = "14M"', 'crashkernel = "20M"'), encoding="utf-8")
+    board.write_text(text.replace("[memory]", '[memory]\ncrashkernel = "20M"'), encoding="utf-8")
     result = doit("build", f"BOARD={board}", OUT=str(built))
     assert executed(result) == ["image:mine", "build"], result.stdout + result.stderr
     manifest = json.loads((built / "mine" / "manifest.json").read_text(encoding="utf-8"))

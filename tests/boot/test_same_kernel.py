@@ -17,7 +17,8 @@ pytestmark = pytest.mark.boot
 
 def test_the_production_kernel_can_be_its_own_capture_kernel(built: Path, tmp_path: Path) -> None:
     text = (REPOSITORY / "kdumpbuild/boards/arm-virt.toml").read_text(encoding="utf-8")
-    text = text.replace('fragments = ["capture-virt"]', 'kernel = "same"').replace('"14M"', '"64M"')
+    text = text.replace('fragments = ["capture-virt"]', 'kernel = "same"')
+    text = text.replace("[memory]", '[memory]\ncrashkernel = "64M"')
     board = tmp_path / "same.toml"
     board.write_text(text, encoding="utf-8")
     result = doit("crashtest", f"BOARD={board}", OUT=str(built))

@@ -10,6 +10,7 @@ import kconfiglib
 import pytest
 
 from kdumpbuild import resources
+from kdumpbuild.board.loader import load_board
 from kdumpbuild.settings import VARIABLES
 from tests.layers.support import EXTERNAL, REPOSITORY
 
@@ -198,7 +199,9 @@ def test_the_defconfigs_name_boards_and_files_that_there_are() -> None:
         board = re.search(r'KDUMPBUILD_BOARD="(.*)"', text)
         assert board
         assert (resources.BOARDS / f"{board[1]}.toml").is_file()
-        config = re.search(r'CUSTOM_CONFIG_FILE="\$\(BR2_EXTERNAL_KDUMPBUILD_PATH\)/(.*)"', text)
-        assert config
-        assert (EXTERNAL / config[1]).resolve().is_relative_to(REPOSITORY / "kdumpbuild" / "fragments")
-        assert (EXTERNAL / config[1]).is_file()
+        # The kernel has what the board's production kernel has, from the same files.
+        files = re.findall(r'CONFIG\w*_FILES?="\$\(BR2_EXTERNAL_KDUMPBUILD_PATH\)/(.*)"', text)
+        folder = REPOSITORY / "kdumpbuild" / "fragments"
+        fragments = load_board(resources.BOARDS / f"{board[1]}.toml").production.fragments
+        assert {(EXTERNAL / name).resolve() for name in files} == {folder / f"{name}.config" for name in fragments}
+        assert all((EXTERNAL / name).is_file() for name in files)

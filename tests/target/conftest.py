@@ -100,7 +100,11 @@ class CaptureSystem:
         board = load_board(resources.BOARDS / "arm-virt.toml")
         settings = {"deadline": 20, "device_timeout": 1, "directory": FOLDER, **dump}
         board = replace(board, dump=replace(board.dump, **settings))  # type: ignore[arg-type]
-        (self.root / "etc/kdump.conf").write_text(capture_conf(board), encoding="utf-8")
+        (self.root / "etc/kdump.conf").write_text(capture_conf(board, "crc32"), encoding="utf-8")
+        for name, path in initramfs.parts(board).items():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, self.root / name)
+        (self.root / "init").chmod(0o755)
 
     def run(self, *, seconds: float = 30, redirect: str = "") -> str:
         """Run init until the machine reboots or loses power; return what the console shows."""
@@ -162,8 +166,7 @@ def system(tmp_path: Path, _can_chroot: None) -> Iterator[CaptureSystem]:
     os.mknod(root / "dev/vda", stat.S_IFBLK | 0o660, os.makedev(7, 250))
     (root / "proc/vmcore").write_bytes(b"memory\n" * 43886)
     (root / "proc/cmdline").write_text("console=ttyAMA0 panic=5\n", encoding="utf-8")
-    shutil.copyfile(resources.TEMPLATES / "initramfs/init", root / "init")
-    (root / "init").chmod(0o755)
+    (root / "proc/mounts").write_text("rootfs / rootfs rw 0 0\ntmpfs /mnt tmpfs rw 0 0\n", encoding="utf-8")
     made = CaptureSystem(root)
     for name in ("mount", "watchdog"):
         made.tool(name, f'echo "{name} $*" >>/calls.log\n')

@@ -97,7 +97,7 @@ def test_a_whole_core_file_is_accepted_and_a_cut_off_one_is_not(tmp_path: Path, 
     [
         (b"", "not a kernel dump"),
         (b"#!/bin/sh\n", "not a kernel dump"),
-        (b"makedumpfile\0\0\0\0\0\0\0\1", "flattened"),
+        (b"makedumpfile\0\0\0\0\0\0\0\1", "flattened dump of a version"),
         (elf(2, b""), "no core file"),
     ],
 )

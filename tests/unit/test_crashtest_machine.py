@@ -83,7 +83,8 @@ def test_a_card_is_in_the_slot_and_the_console_is_the_port_of_the_board(board: B
     command = qemu_command(board, replace(boot, qemu=boot.kernel.parent, arguments=""))
     text = " ".join(command)
     assert command[0] == str(boot.kernel.parent / board.arch.qemu)
-    assert "-drive if=sd,index=2,id=dump,format=raw," in text
+    assert "-drive if=sd,index=2,id=dump,format=raw,file=" in text
+    assert "werror" not in text
     assert "-serial null -serial chardev:console" in text
     assert "-m 1024M" in text
     assert "-cpu" not in command

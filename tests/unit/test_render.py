@@ -18,7 +18,15 @@ from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.logs import Logs, Ramoops
 from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.board.panic import CONDITIONS, sysctl_file
-from kdumpbuild.build.scripts import OVERLAY, boot_snippets, capture_cmdline, capture_conf, load_conf, overlay
+from kdumpbuild.build.scripts import (
+    OVERLAY,
+    boot_snippets,
+    capture_cmdline,
+    capture_conf,
+    collect_conf,
+    load_conf,
+    overlay,
+)
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.devicetree import read_devicetree
 from kdumpbuild.render import render
@@ -52,10 +60,9 @@ def rendered(name: str) -> dict[str, str]:
         image_size=None if one.arch.kexec_file_load else 0x7A4000,
         initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
-    return {
-        "kdump.conf": capture_conf(one), "kdump-load.conf": conf, **boot_snippets(one, crash(one), KERNEL, DETECTORS),
-        "60-kdump.conf": sysctl_file(one.panic, KERNEL, DETECTORS, name),
-    }  # fmt: skip
+    confs = {"kdump.conf": capture_conf(one), "kdump-collect.conf": collect_conf(one), "kdump-load.conf": conf}
+    sysctls = sysctl_file(one.panic, KERNEL, DETECTORS, name)
+    return {**confs, **boot_snippets(one, crash(one), KERNEL, DETECTORS), "60-kdump.conf": sysctls}
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -84,7 +91,7 @@ def test_the_shell_reads_back_what_the_board_says(name: str, file: str, tmp_path
     assert values["KDUMP_BOARD"] == name
     if file == "kdump.conf":
         assert values["KDUMP_DEVICE"] == one.dump.device
-        assert values["KDUMP_MAKEDUMPFILE_ARGS"].split() == list(one.arch.makedumpfile)
+        assert values["KDUMP_MAKEDUMPFILE_ARGS"].split() == list(one.makedumpfile)
         assert values["KDUMP_DEADLINE"] == str(one.dump.deadline)
     else:
         assert values["KDUMP_CRASHKERNEL_BYTES"] == str(crash(one).size)

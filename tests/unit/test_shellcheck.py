@@ -43,7 +43,9 @@ def check(path: Path, *options: str) -> None:
     shellcheck = shutil.which("shellcheck")
     if shellcheck is None:
         pytest.skip("needs shellcheck")
-    done = subprocess.run([shellcheck, *options, str(path)], capture_output=True, text=True, check=False)
+    # Parts that a script sources are named by their path in the repository.
+    command = [shellcheck, "--external-sources", *options, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -67,14 +67,15 @@ def old_makedumpfile(case: Case) -> Iterator[Hit]:
 @rule(
     "KD072", Severity.WARNING, "drgn cannot read makedumpfile's compressed dumps of 32-bit ARM",
     needs=(Input.ROOTFS,), arches=("arm",),
-    advice="Write ELF: makedumpfile -E -d 31 --non-mmap.",
+    advice="Write ELF, makedumpfile -E -d 31 --non-mmap, or read the dump with kdumpbuild open.",
     source="Experiment with drgn 0.3.0, libkdumpfile 0.5.6 and makedumpfile 1.7.6; makedumpfile.h, ARCH_PFN_OFFSET",
 )  # fmt: skip
 def compressed_dump(case: Case) -> Iterator[Hit]:
     """The kdump-compressed form counts pages from the start of RAM on arm, which libkdumpfile, and so drgn, does not.
     Where user space has a 64-bit time_t, its header has another size as well, and no reader understands the file."""
     options = case.facts.makedumpfile_options
-    if options is not None and "-E" in options:
+    # kdumpbuild's own report and open make ELF of pages that lzo or zlib packed.
+    if options is not None and {"-E", "-l", "-c"} & set(options):
         return
     programs = _makedumpfiles(case)
     for program in programs:

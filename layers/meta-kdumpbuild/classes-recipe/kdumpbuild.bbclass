@@ -24,7 +24,8 @@ python () {
         raise bb.parse.SkipRecipe(fault)
     if not d.getVar('KDUMP_SYSROOT'):
         d.appendVarFlag('do_compile', 'depends', ' kdump-userland-image:do_image_complete')
-    if d.getVar('KDUMP_KERNEL_BUILD'):
+    # A kernel that was built elsewhere is there already.
+    if (d.getVar('KDUMP_KERNEL_BUILD') or '').startswith(d.getVar('DEPLOY_DIR_IMAGE')):
         d.appendVarFlag('do_compile', 'depends', ' virtual/kernel:do_deploy')
 }
 
