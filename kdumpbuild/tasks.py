@@ -365,7 +365,7 @@ def _crashed(ctx: Context) -> list[str]:
 
 
 def task_matrix() -> Task:
-    """Crash BOARD in QEMU in every known way, on several CPUs and on one, and tell what is left (an hour)."""
+    """Crash BOARD in QEMU in every known way, on several CPUs and on one, and tell what is left."""
     ctx = context()
     return {
         "actions": [act(_for_each, ctx, steps_crash.matrix)],

@@ -122,10 +122,11 @@ TRIGGERS: dict[str, Trigger] = {
             "workqueue-stall", "a loop that holds up a workqueue, no other detector set", "SOFTLOCKUP", _WORKQUEUE,
             seat="named", functions=(),
         ),
-        _lkdtm("softlockup", "a loop in the kernel", "SOFTLOCKUP", _SOFT),
+        # The panic comes in the timer's interrupt: on 32-bit ARM drgn's stack ends where the interrupt's own begins.
+        _lkdtm("softlockup", "a loop in the kernel", "SOFTLOCKUP", _SOFT, functions=()),
         _lkdtm(
             "spinlock", "a spinlock taken twice", "SPINLOCKUP", re.compile(f"{_SOFT.pattern}|{_RCU.pattern}"),
-            how="twice",
+            how="twice", functions=(),
         ),
         _lkdtm("hardlockup", "a loop with interrupts off", "HARDLOCKUP", _HARD, seat="named", functions=()),
         _lkdtm(
