@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild import resources, run
 from kdumpbuild.board import memory
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.logs import Logs
 from kdumpbuild.board.memory import MIB, CrashKernel
 from kdumpbuild.board.model import Bank
 from kdumpbuild.board.size import format_size, human
@@ -91,6 +92,8 @@ def stand_in(board: Board, derived: Path | None) -> Board:
         machine=virt.machine,
         dtb="",
         drivers=None,
+        # Where they write to is the board's own.
+        logs=Logs(),
     )
 
 
