@@ -30,7 +30,6 @@ _PACKAGE_OF = {
     "dtc": "device-tree-compiler",
     "fdtoverlay": "device-tree-compiler",
     "e2fsck": "e2fsprogs",
-    "fdtoverlay": "device-tree-compiler",
     "mke2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
