@@ -59,7 +59,7 @@ class Yocto:
         text = [
             'MACHINE = "qemuarm"', 'CONF_VERSION = "2"', 'BB_NO_NETWORK = "1"', 'CONNECTIVITY_CHECK_URIS = ""',
             'SANITY_TESTED_DISTROS = ""', 'INHERIT:remove = "uninative"', "require conf/hosttools.conf",
-            f'KDUMPBUILD_TOP ??= "{REPOSITORY}"',
+            f'HOSTTOOLS_FRAGMENTS = "{REPOSITORY}/kdumpbuild/fragments"',
             f'HOSTTOOLS_KERNEL_SRC = "{source.locate(None, self.folder).given}"',
             'PREFERRED_PROVIDER_virtual/kernel = "linux-hosttools"',
             # BitBake does not want to be root; a container of CI often is.
@@ -77,7 +77,7 @@ class Yocto:
         }  # fmt: skip
         return subprocess.run(
             [sys.executable, str(BITBAKEDIR / "bin" / "bitbake"), *arguments],
-            cwd=self.folder, env=env, capture_output=True, text=True, check=False,
+            cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
 
     def deployed(self) -> Path:

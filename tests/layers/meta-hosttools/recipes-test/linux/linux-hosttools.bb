@@ -15,7 +15,7 @@ KERNEL_IMAGETYPE:arm = "zImage"
 KERNEL_IMAGETYPE:aarch64 = "Image"
 
 do_configure:prepend() {
-    cat ${KDUMPBUILD_TOP}/kdumpbuild/fragments/product.config ${KDUMPBUILD_TOP}/kdumpbuild/fragments/virt.config \
+    cat ${HOSTTOOLS_FRAGMENTS}/product.config ${HOSTTOOLS_FRAGMENTS}/virt.config \
         >${WORKDIR}/product.config
     oe_runmake -C ${S} O=${B} KCONFIG_ALLCONFIG=${WORKDIR}/product.config allnoconfig
 }
