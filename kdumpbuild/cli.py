@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from kdumpbuild import __version__, cli_board, cli_check, cli_ci, cli_explain
+from kdumpbuild import __version__, cli_board, cli_check, cli_ci, cli_explain, files
 from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.report import crash_lines
 from kdumpbuild.analysis.ring import unpack_ring
@@ -22,6 +22,7 @@ from kdumpbuild.errors import Exit, UserError, user_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdumpbuild.analysis.dump import Dump
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         if function is _report:
             command.add_argument("--dmesg", action="store_true", help="print the kernel log as well")
             command.add_argument("--json", action="store_true", help="for programs: one object")
+        else:
+            elf = "write the dump as an ELF file, for drgn itself and other readers"
+            command.add_argument("--elf", type=Path, metavar="FILE", help=elf)
 
     ring = commands.add_parser("extract", help="make folders of the dumps in an image of a raw partition or of flash")
     ring.add_argument("image", type=Path, help="of the partition that is [dump] device, from its first byte")
@@ -121,6 +125,19 @@ def _extract(args: argparse.Namespace) -> Exit:
 
 def _open(args: argparse.Namespace) -> Exit:
     dump = open_dump(args.vmcore, args.vmlinux)  # tells what is wrong better than drgn's command would
+    return _run_drgn(dump, args) if args.elf is None else _save_elf(dump, args)
+
+
+def _save_elf(dump: Dump, args: argparse.Namespace) -> Exit:
+    if dump.converted is None:
+        print(f"drgn opens {args.vmcore} as it is; nothing was written")
+    else:
+        files.copy_new(dump.converted, args.elf)
+        print(f"written: {args.elf}")
+    return Exit.CLEAN
+
+
+def _run_drgn(dump: Dump, args: argparse.Namespace) -> NoReturn:
     vmcore = str(args.vmcore)
     if dump.converted is not None:
         # A file without a name: drgn's command inherits it.

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from kdumpbuild.errors import UserError, user_error
 
@@ -80,3 +80,18 @@ def writing(path: Path, hint: str = "set OUT (or CACHE) to a folder that can be 
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise user_error(f"cannot write {path}: {error.strerror}", hint=hint) from error
         raise
+
+
+def copy_new(stream: IO[bytes], target: Path) -> None:
+    """Copy an open file to a place where there is none yet, whole or not at all. Raises UserError when there is one."""
+    if target.exists():
+        raise user_error("exists already", where=str(target), hint="give another name, or remove it first")
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    stream.seek(0)
+    with writing(target):
+        try:
+            with beside.open("xb") as copy:
+                shutil.copyfileobj(stream, copy, 1 << 20)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)

@@ -12,5 +12,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 BOARDS = _PACKAGE / "boards"
 FRAGMENTS = _PACKAGE / "fragments"
+PATCHES = _PACKAGE / "patches"
 TEMPLATES = _PACKAGE / "templates"
 DEBIAN_PACKAGES = _PACKAGE / "debian-packages.txt"

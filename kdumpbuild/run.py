@@ -28,6 +28,7 @@ _PACKAGE_OF = {
     "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
     "debugfs": "e2fsprogs",
     "dtc": "device-tree-compiler",
+    "fdtoverlay": "device-tree-compiler",
     "e2fsck": "e2fsprogs",
     "mke2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",

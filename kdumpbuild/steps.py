@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from kdumpbuild import __version__, files, resources, run
-from kdumpbuild.board.loader import fragment_path
-from kdumpbuild.board.size import format_size, human
-from kdumpbuild.build import imageset, initramfs, kernel, scripts, source, toolchain, userland
+from kdumpbuild.board import logs, panic
+from kdumpbuild.board.loader import fragment_path, patch_path
+from kdumpbuild.board.size import human
+from kdumpbuild.build import imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
 from kdumpbuild.build.applets import check_slots, checksum_program
 from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
@@ -23,15 +24,13 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import Options, find_triggers, run_crashtest, standin, to_junit, too_old
-from kdumpbuild.crashtest import render as render_verdict
-from kdumpbuild.crashtest.calibrate import calibrate as calibrate_set
+from kdumpbuild.crashtest import standin
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.derive.off import turned_on
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.kconfig.cache import open_kconfig
-from kdumpbuild.kconfig.fragment import parse_fragment, read_fragment
+from kdumpbuild.kconfig.fragment import Fragment, Line, parse_fragment, read_fragment
 from kdumpbuild.kconfig.minimal import minimal
 from kdumpbuild.kconfig.resolve import resolve
 
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
     from kdumpbuild.build.reservation import Reservation
     from kdumpbuild.derive.forboard import BoardDrivers
     from kdumpbuild.kconfig.adapter import KernelKconfig
-    from kdumpbuild.kconfig.fragment import Fragment
     from kdumpbuild.kconfig.resolve import Resolution, Waived
+    from kdumpbuild.kconfig.tree import KernelTree
     from kdumpbuild.settings import Settings
 
 
@@ -76,13 +75,40 @@ def fragments(board: Board) -> dict[str, list[Path]]:
     """Return the fragments of each kernel, in the order in which they are applied."""
     arch = board.arch.name
     names = {
-        "production": ["production", f"production-{arch}", *board.production.fragments],
+        "production": [
+            "production", f"production-{arch}", *panic.fragment_names(board.panic), *logs.fragment_names(board.logs),
+            *board.production.fragments,
+        ],
         "capture": [
             "capture", f"capture-{arch}", *([board.dump.fragment] if board.dump.fragment else []),
             *board.capture.fragments,
         ],
     }
     return {role: [fragment_path(name, board.path) for name in listed] for role, listed in names.items()}
+
+
+def board_fragment(board: Board) -> Fragment:
+    """Return the production lines whose values the board file itself gives, as lines of that file."""
+    return Fragment(
+        board.path,
+        tuple(
+            Line(symbol, value, False, board.path, board.panic.line(key), reason)
+            for key, symbol, value, reason in panic.fragment_values(board.panic)
+        ),
+    )
+
+
+def kernel_tree(settings: Settings, layout: Layout, role: str) -> KernelTree:
+    """Return the source of one of the kernels; the production kernel's has the board's patches."""
+    found = source.locate(settings.kernel_src, settings.cache)
+    tree = source.prepare(found, layout.log("source"))
+    patches = patch_files(layout.board) if role == "production" else []
+    return patched.patched_tree(tree, source.fingerprint(found) if patches else "", patches, settings.cache)
+
+
+def patch_files(board: Board) -> list[Path]:
+    """Return the board's kernel patches, in the order in which they are applied."""
+    return [patch_path(name, board.path) for name in board.production.patches]
 
 
 def stand_in_layout(settings: Settings, layout: Layout) -> Layout:
@@ -124,6 +150,9 @@ def config_facts(settings: Settings, board: Board) -> object:
         board.capture,
         board.dump.fragment,
         board.waivers,
+        board.panic,
+        board.logs,
+        patched.digest(patch_files(board)),
         board.dtb,
         board.drivers,
         settings.kernel_config,
@@ -142,9 +171,14 @@ def config_files(layout: Layout) -> list[Path]:
 def resolve_configs(settings: Settings, layout: Layout) -> None:
     """Resolve both configs, verify every requested line, emit."""
     board = layout.board
-    tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
-    kconfig = open_kconfig(tree, toolchain.find(board.arch, settings), settings.cache / "kconfig")
+    chain = toolchain.find(board.arch, settings)
+    tree = kernel_tree(settings, layout, "capture")
+    kconfig = open_kconfig(tree, chain, settings.cache / "kconfig")
+    product = kernel_tree(settings, layout, "production")
+    product_kconfig = kconfig if product == tree else open_kconfig(product, chain, settings.cache / "kconfig")
     wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
+    # The board file's own lines come after the shipped ones and before the product's fragments.
+    wanted["production"].insert(-len(board.production.fragments) or len(wanted["production"]), board_fragment(board))
     base = str(settings.kernel_config or _base(board))
     derived = add_derived(settings, layout, kconfig, wanted, base)
     texts: dict[Path, str] = {}
@@ -153,7 +187,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     capture_on: set[str] = set()
     faults: list[Fault] = []
     try:
-        production, texts[layout.fragment] = _production(kconfig, base, wanted["production"], board)
+        production, texts[layout.fragment] = _production(product_kconfig, base, wanted["production"], board)
         if settings.kernel_build is not None:
             check_complete(settings.kernel_build, texts[layout.fragment])
         texts[layout.config("production")] = production.config_text
@@ -234,13 +268,13 @@ def kernel_facts(settings: Settings, board: Board) -> object:
     """Return what a kernel depends on, besides its config."""
     found = source.locate(settings.kernel_src, settings.cache)
     chain = toolchain.find(board.arch, settings)
-    return [source.fingerprint(found), chain, chain.check()]
+    return [source.fingerprint(found), chain, chain.check(), patched.digest(patch_files(board))]
 
 
 def build_kernel(settings: Settings, layout: Layout, role: str) -> None:
     """Compile one of the kernels."""
     board = layout.board
-    tree = source.prepare(source.locate(settings.kernel_src, settings.cache), layout.log("source"))
+    tree = kernel_tree(settings, layout, role)
     with Progress(f"{board.name}: {role} kernel {tree.release}", "files") as progress:
         kernel.build(
             tree=tree.path,
@@ -283,7 +317,7 @@ def set_files(layout: Layout) -> list[Path]:
     """Return the files whose absence makes a set incomplete."""
     made = layout.set
     wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
-    wanted += [made.production_fragment, made.capture_config, made.capture_vmlinux]
+    wanted += [made.boot_arguments, made.sysctl, made.production_fragment, made.capture_config, made.capture_vmlinux]
     if layout.has_production:
         wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
     return wanted
@@ -292,7 +326,7 @@ def set_files(layout: Layout) -> list[Path]:
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
     board = layout.board
-    asked = [board.memory, board.capture, board.dtb, board.drivers, settings.kernel_build]
+    asked = [board.memory, board.capture, board.dtb, board.drivers, board.panic, board.logs, settings.kernel_build]
     return [__version__, *asked, scripts.collect_conf(board)]
 
 
@@ -359,6 +393,9 @@ def say_built(layout: Layout) -> None:
     asked = manifest["crashkernel"]
     console.print(f"  reserve the memory: add {asked['argument']} to the production kernel's command line")
     console.print(f"    ({asked['from']})")
+    console.print(f"  all that it needs there is in {made.boot_arguments}")
+    for note in manifest["notes"]:
+        console.print(f"  note: {note}")
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
     named = board.name if board.path.parent == resources.BOARDS else str(board.path)
@@ -366,57 +403,6 @@ def say_built(layout: Layout) -> None:
         console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={named}\n")
     else:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")
-
-
-def crashtest(settings: Settings, layout: Layout) -> None:
-    """Crash the board's machine once for each trigger and tell what was found. Raises UserError when a test fails."""
-    board, image_set, options = layout.board, layout.set, Options(qemu=settings.qemu)
-    if board.machine is None:
-        standing = stand_in_layout(settings, layout)
-        options = Options(
-            qemu=settings.qemu,
-            dtb=standin.device_tree(standing.board, settings.qemu, standing.work / "virt.dtb"),
-            stand_in=standin.story(board, layout.set, standing.board, standing.set),
-        )
-        board, image_set = standing.board, standing.set
-    triggers = find_triggers(settings.triggers)
-    target = open_userland(settings, board.arch)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    old = too_old(board, settings.qemu)
-    if old:
-        console.print(f"SKIP  {old}: nothing was proved. docs/crashtest.md says where to get one.\n")
-        return
-    failed = []
-    verdicts = []
-    for trigger in triggers:
-        _say(f"{board.name}: boots, crashes by {trigger.name}, captures, comes back")
-        verdict = run_crashtest(board, image_set, target, trigger, layout.crashtest / trigger.name, options)
-        console.print(render_verdict(verdict))
-        verdicts.append(verdict)
-        files.write_text(layout.junit, to_junit(verdicts))
-        if not verdict.passed:
-            failed.append(trigger.name)
-    if failed:
-        raise user_error(
-            f"the crash test of {board.name} failed: {', '.join(failed)}",
-            hint="what was found, and what to do, is in the report above",
-        )
-
-
-def calibrate(settings: Settings, layout: Layout) -> None:
-    """Find the smallest crashkernel= by real crashes and tell what to write into the board file."""
-    board = layout.board
-    target = open_userland(settings, board.arch)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{board.name}: how little memory is enough, of {format_size(board.memory.total)} RAM")
-    found = calibrate_set(
-        board, layout.set, target, layout.crashtest / "calibrate", settings.qemu,
-        lambda size, what: console.print(f"  crashkernel={format_size(size):5} {what}"),
-    )  # fmt: skip
-    console.print(
-        f'smallest that captures: {format_size(found.smallest)}; with a margin: crashkernel = '
-        f'"{format_size(found.recommended)}" in {board.path}\n'
-    )
 
 
 def check(settings: Settings, layout: Layout) -> None:

@@ -26,7 +26,7 @@ from doit import get_initial_workdir, get_var
 from doit.exceptions import InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 
-from kdumpbuild import files, resources, steps
+from kdumpbuild import files, resources, steps, steps_crash
 from kdumpbuild.board.loader import find_board, find_boards, fragment_path, load_board
 from kdumpbuild.build import imageset, source, userland
 from kdumpbuild.build.layout import Layout
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
-    "task_crashtest", "task_image", "task_initramfs", "task_kernel",
+    "task_crashtest", "task_image", "task_initramfs", "task_kernel", "task_logtest", "task_matrix",
     "task_predictions", "task_source", "task_test", "task_userland",
 ]  # fmt: skip
 
@@ -209,7 +209,9 @@ def task_config() -> Iterator[Task]:
             "name": name,
             "doc": f"configs of {name}",
             "actions": [act(steps.resolve_configs, ctx.settings, layout)],
-            "file_dep": [str(p) for p in (*fragments["production"], *fragments["capture"], *own)],
+            "file_dep": [
+                str(p) for p in (*fragments["production"], *fragments["capture"], *own, *steps.patch_files(board))
+            ],
             "task_dep": ["source"],
             "targets": [
                 str(path)
@@ -291,7 +293,7 @@ def task_image() -> Iterator[Task]:
                 **_QUIET,
             }
             continue
-        parts = [layout.initramfs, layout.fragment, *([layout.dtb] if board.dtb else [])]
+        parts = [layout.initramfs, layout.fragment, layout.config("production"), *([layout.dtb] if board.dtb else [])]
         parts += [layout.overlay, layout.overlay_blob] if board.drivers else []
         if layout.product is not None:
             parts += [layout.kernel("production"), layout.vmlinux("production")]
@@ -329,7 +331,7 @@ def task_calibrate() -> Task:
     """Find the smallest crashkernel= with which BOARD still captures, by real crashes."""
     ctx = context()
     return {
-        "actions": [act(_for_each, ctx, steps.calibrate)],
+        "actions": [act(_for_each, ctx, steps_crash.calibrate)],
         "task_dep": [f"image:{name}" for name in ctx.selected],
         **_QUIET,
     }
@@ -349,7 +351,7 @@ def task_crashtest() -> Task:
     """Boot the image set of BOARD in QEMU, crash it for real, capture, open the dump."""
     ctx = context()
     return {
-        "actions": [act(_for_each, ctx, steps.crashtest)],
+        "actions": [act(_for_each, ctx, steps_crash.crashtest)],
         "task_dep": [f"image:{name}" for name in _crashed(ctx)],
         "clean": [(_remove, [ctx.layout(name).crashtest]) for name in ctx.selected],
         **_QUIET,
@@ -360,6 +362,28 @@ def _crashed(ctx: Context) -> list[str]:
     """Return the builds that a crash test of the selected boards needs."""
     wanted = {*ctx.selected, *(f"{name}{_STAND_IN}" for name in ctx.selected)}
     return [name for name, _ in ctx.builds() if name in wanted]
+
+
+def task_matrix() -> Task:
+    """Crash BOARD in QEMU in every known way, on several CPUs and on one, and tell what is left."""
+    ctx = context()
+    return {
+        "actions": [act(_for_each, ctx, steps_crash.matrix)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "clean": [(_remove, [ctx.layout(name).matrix]) for name in ctx.selected],
+        **_QUIET,
+    }
+
+
+def task_logtest() -> Task:
+    """Crash BOARD in QEMU for each other way to keep a log that it picks, and look for the record."""
+    ctx = context()
+    return {
+        "actions": [act(_for_each, ctx, steps_crash.logtest)],
+        "task_dep": [f"image:{name}" for name in ctx.selected],
+        "clean": [(_remove, [ctx.layout(name).logtest]) for name in ctx.selected],
+        **_QUIET,
+    }
 
 
 def task_test() -> Iterator[Task]:
@@ -445,7 +469,7 @@ def _clean(ctx: Context) -> None:
         layout = ctx.layout(name)
         # What came from elsewhere is not ours to remove.
         made = [layout.kbuild(role) for role in steps.roles(layout.board, ctx.settings)]
-        made += [layout.work, layout.crashtest]
+        made += [layout.work, layout.crashtest, layout.matrix, layout.logtest]
         made += [layout.set.folder] if layout.given is None else []
         standing = ctx.stand_in(name)
         if standing is not None:

@@ -153,6 +153,14 @@ class Dump:
                 for frame in self.program.crashed_thread().stack_trace()
             )
 
+    def stack_of(self, pid: int) -> tuple[Frame, ...]:
+        """Return the stack of a thread, the innermost function first."""
+        with _damage(self.path, f"the stack of the thread {pid} cannot be read"):
+            root = self._source_root
+            return tuple(
+                Frame(*_place(self.program, frame, root), frame.is_inline) for frame in self.program.stack_trace(pid)
+            )
+
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """Every thread of the system."""

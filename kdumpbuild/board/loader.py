@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild import resources
 from kdumpbuild.board.arch import ARCHES
+from kdumpbuild.board.logs import read_logs
 from kdumpbuild.board.model import (
     FORMAT,
     Bank,
@@ -23,6 +24,7 @@ from kdumpbuild.board.model import (
     Waiver,
     Watchdog,
 )
+from kdumpbuild.board.panic import read_panic
 from kdumpbuild.board.size import format_size, parse_size
 from kdumpbuild.board.tables import UNANSWERED, Source, Table
 from kdumpbuild.errors import Fault, UserError, nearest, user_error
@@ -112,6 +114,13 @@ def fragment_path(name: str, board_file: Path) -> Path:
     return resources.FRAGMENTS / f"{name}.config"
 
 
+def patch_path(name: str, board_file: Path) -> Path:
+    """Return the file that a kernel patch's name means: a shipped one, or a path relative to the board file."""
+    if "/" in name or name.endswith((".patch", ".diff")):
+        return board_file.parent / name
+    return resources.PATCHES / f"{name}.patch"
+
+
 def _same_name(path: Path, other: Path) -> Fault:
     return Fault(
         f"two boards are named {path.stem}", where=str(path), why=f"the other one: {other}", hint="rename one of them"
@@ -126,6 +135,7 @@ def _read(top: Table, path: Path) -> Board:
         top.fault("format", f"the file's name gives a board name {path.stem!r} that is not usable",
                   "lower-case letters, digits, '-', '_' and '.'")  # fmt: skip
     arch_name = top.text("arch", choices=ARCHES)
+    memory = _memory(top.table("memory", required=True))
     board = Board(
         name=path.stem,
         path=path,
@@ -133,13 +143,15 @@ def _read(top: Table, path: Path) -> Board:
         arch=ARCHES.get(arch_name, ARCHES["arm"]),
         soc=top.text("soc", default=""),
         dtb=top.text("dtb", default=""),
-        memory=_memory(top.table("memory", required=True)),
+        memory=memory,
         production=_production(top.table("production", required=False), path),
         capture=_capture(top.table("capture", required=True), path),
         dump=_dump(top.table("dump", required=True)),
         collect=_collect(top.table("collect", required=False)),
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
+        panic=read_panic(top.table("panic", required=False)),
+        logs=read_logs(top.table("logs", required=False), memory.ram, 2 if arch_name == "arm64" else 1),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
         drivers=_drivers(top.table("drivers", required=False)),
     )
@@ -230,10 +242,21 @@ def _production(table: Table | None, path: Path) -> Production:
         base=table.text("base", default="defconfig"),
         fragments=_fragments(table, path),
         build=table.boolean("build", default=False),
+        patches=_patches(table, path),
         cmdline=table.text("cmdline", default=""),
     )
     table.end()
     return production
+
+
+def _patches(table: Table, path: Path) -> tuple[str, ...]:
+    names = table.texts("patches")
+    for name in names:
+        file = patch_path(name, path)
+        if not file.is_file():
+            shipped = [p.stem for p in resources.PATCHES.glob("*.patch")]
+            table.fault("patches", f"there is no patch {name} ({file})", nearest(name, shipped))
+    return names
 
 
 def _capture(table: Table | None, path: Path) -> Capture:
@@ -336,6 +359,7 @@ def _machine(table: Table | None) -> Machine | None:
         serial=table.integer("serial", default=0, low=0, high=15),
         qemu=_qemu_version(table, "qemu", "7.2"),
         watchdog=_qemu_version(table, "watchdog", ""),
+        reset=table.texts("reset"),
     )
     if bool(machine.drive) == bool(machine.disk):
         table.fault("disk", "either disk or drive is wanted",

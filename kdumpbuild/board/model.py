@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kdumpbuild.board.logs import Logs
+from kdumpbuild.board.panic import Panic
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -56,6 +59,8 @@ class Production:
     """Names of shipped fragments, or paths of own ones."""
     build: bool
     """Whether kdumpbuild builds it too. Only for boards whose crash test runs it."""
+    patches: tuple[str, ...] = ()
+    """Names of shipped kernel patches, or paths of own ones, that its source gets before it is built."""
     cmdline: str = ""
     """Arguments that it needs so that its crash can be captured, besides ``crashkernel=``."""
 
@@ -196,6 +201,8 @@ class Machine:
     """The oldest QEMU that has the machine."""
     watchdog: tuple[int, ...] = ()
     """The oldest QEMU in which the machine's watchdog resets it; empty where none does."""
+    reset: tuple[str, ...] = ()
+    """QEMU's arguments for a hardware watchdog of the crash matrix; the production kernel has its driver."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +237,8 @@ class Board:
     collect: Collect = field(default=Collect())
     watchdog: Watchdog | None = None
     machine: Machine | None = None
+    panic: Panic = field(default_factory=Panic)
+    logs: Logs = field(default_factory=Logs)
     waivers: tuple[Waiver, ...] = field(default=())
     drivers: Drivers | None = None
 

@@ -10,11 +10,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild import __version__, files, resources
+from kdumpbuild.board import logs, panic
 from kdumpbuild.board.memory import CrashKernel
 from kdumpbuild.build import kernel, scripts
 from kdumpbuild.build.initramfs import MTIME
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.reservation import reserve
+from kdumpbuild.checks.facts import parse_version
 from kdumpbuild.formats import elf
 from kdumpbuild.formats.zimage import read_zimage
 
@@ -143,8 +145,11 @@ def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> 
     for name, part in _SHARED.items():
         files.write_text(made.folder / name, (resources.TEMPLATES / "initramfs/lib" / part).read_text(encoding="utf-8"))
     files.write_text(made.folder / "kdump-collect.conf", scripts.collect_conf(board))
-    for name, text in scripts.boot_snippets(crashkernel).items():
-        files.write_text(made.folder / "boot" / name, text)
+    config = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
+    version = parse_version(kernel.release(layout.kbuild(role)))
+    for name, text in scripts.boot_snippets(board, crashkernel, version, config).items():
+        files.write_text(made.boot / name, text)
+    files.write_text(made.sysctl, panic.sysctl_file(board.panic, version, config, board.name))
 
 
 def _manifest(
@@ -173,6 +178,8 @@ def _manifest(
             "va-bits": values.get("CONFIG_ARM64_VA_BITS", ""),
         },
         "waived": list(ingredients.waived),
+        "patches": list(board.production.patches),
+        "notes": _notes(layout),
         "tools": {
             "kdumpbuild": __version__,
             **{name: version(name) for name in _PACKAGES},
@@ -186,3 +193,12 @@ def _manifest(
             if path.is_file()
         },
     }
+
+
+def _notes(layout: Layout) -> list[str]:
+    """Return what the user has to know of this set: conditions that the kernel cannot turn into a panic, and trades."""
+    board = layout.board
+    config = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
+    version = parse_version(kernel.release(layout.kbuild(capture_role(board))))
+    lost = panic.missing(board.panic, version, config)
+    return [*(f"{one.what} ({board.path.name}:{one.line})" for one in lost), *logs.notes(board.logs)]

@@ -53,6 +53,21 @@ class SetFiles:
         return self.folder / "kdump-load.conf"
 
     @property
+    def boot(self) -> Path:
+        """What boot loaders are told."""
+        return self.folder / "boot"
+
+    @property
+    def boot_arguments(self) -> Path:
+        """The production kernel's further arguments, on one line."""
+        return self.boot / "arguments.txt"
+
+    @property
+    def sysctl(self) -> Path:
+        """The sysctls of the production system, for ``/etc/sysctl.d``."""
+        return self.folder / "60-kdump.conf"
+
+    @property
     def production_fragment(self) -> Path:
         """The production kernel's options, for ``merge_config.sh``, Yocto and Buildroot."""
         return self.folder / "production.cfg"
@@ -183,6 +198,21 @@ class Layout:
     def crashtest(self) -> Path:
         """Disks, logs and results of crash tests, a folder for each trigger."""
         return self.out / "crashtest" / self.board.name
+
+    @property
+    def matrix(self) -> Path:
+        """Results of the crash matrix, a folder for each row and column."""
+        return self.out / "matrix" / self.board.name
+
+    @property
+    def logtest(self) -> Path:
+        """Results of the tests of other ways to keep a log, a folder for each."""
+        return self.out / "logtest" / self.board.name
+
+    @property
+    def matrix_page(self) -> Path:
+        """The matrix of all boards, for people."""
+        return self.out / "crash-matrix.md"
 
     @property
     def junit(self) -> Path:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdumpbuild.board import logs, panic
 from kdumpbuild.errors import Fault, UserError
 from kdumpbuild.render import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kdumpbuild.board.logs import Ramoops
     from kdumpbuild.board.memory import CrashKernel
     from kdumpbuild.board.model import Board
+    from kdumpbuild.board.panic import Version
+
+OVERLAY = "ramoops.dtso"
+"""The device tree overlay, in the set's folder ``boot``."""
 
 # kexec-tools appends " elfcorehdr=0x… mem=…K" on arm (kexec/arch/arm/crashdump-arm.c).
 _KEXEC_APPENDS = 64
@@ -46,6 +52,8 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         "swiotlb=noforce": on("SWIOTLB"),
         # A tmpfs may fill half of the memory only, and the initramfs would not fit (Linux, init/do_mounts.c).
         "rootfstype=ramfs": on("TMPFS"),
+        # It would take the crashed kernel's ramoops for its own console, and empty it (Linux, fs/pstore/ram.c).
+        "initcall_blacklist=ramoops_init": on("PSTORE_RAM"),
         "panic=5": True,
         "oops=panic": True,
         f"watchdog.open_timeout={board.dump.deadline}": board.watchdog is not None and on("WATCHDOG_CORE"),
@@ -126,9 +134,31 @@ def collect_conf(board: Board) -> str:
     return render("target/kdump-collect.conf.j2", board=board)
 
 
-def boot_snippets(crashkernel: CrashKernel) -> dict[str, str]:
-    """Return, by file name, how each boot loader is told to reserve the memory."""
-    argument = f"crashkernel={crashkernel.argument}"
-    return {
-        name: render(f"boot/{name}.j2", argument=argument) for name in ("uboot.env.txt", "extlinux.append")
-    }
+def boot_arguments(board: Board, crashkernel: CrashKernel, version: Version, config: Mapping[str, str]) -> list[str]:
+    """Return what the boot loader has to give the production kernel, of this version and config."""
+    return [
+        f"crashkernel={crashkernel.argument}",
+        *board.production.cmdline.split(),
+        *panic.boot_arguments(board.panic, version, config),
+        *logs.boot_arguments(board.logs),
+    ]
+
+
+def boot_snippets(
+    board: Board, crashkernel: CrashKernel, version: Version, config: Mapping[str, str]
+) -> dict[str, str]:
+    """Return, by file name, how each boot loader is told, and the device tree overlay where the board needs one."""
+    arguments = " ".join(boot_arguments(board, crashkernel, version, config))
+    names = ("arguments.txt", "uboot.env.txt", "extlinux.append")
+    found = {name: render(f"boot/{name}.j2", arguments=arguments) for name in names}
+    if board.logs.ramoops is not None:
+        found[OVERLAY] = overlay(board.logs.ramoops)
+    return found
+
+
+def overlay(ramoops: Ramoops) -> str:
+    """Return the device tree overlay that sets ramoops' memory aside."""
+    def cells(value: int) -> str:
+        return f"{value >> 32:#x} {value & 0xFFFFFFFF:#x}" if ramoops.cells == 2 else f"{value:#x}"
+
+    return render("boot/ramoops.dtso.j2", ramoops=ramoops, base=cells(ramoops.base), size=cells(ramoops.size))

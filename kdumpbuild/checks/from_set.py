@@ -35,7 +35,8 @@ def facts_from_set(
     """Return the facts of an image set, read from its files. Raises UserError when it is not whole.
 
     ``production``: the product's .config, for a set whose production kernel was not built. ``dtb`` and ``cmdline``
-    are the product's as well. ``places``: ``file:line`` of the fragment lines behind the capture kernel's config.
+    are the product's as well; without a command line the set's own arguments for boot loaders count. ``places``:
+    ``file:line`` of the fragment lines behind the capture kernel's config.
     """
     manifest = _manifest(folder)
     reserved = _reserved(manifest, folder)
@@ -46,6 +47,9 @@ def facts_from_set(
     own_vmlinux = folder / "debug" / "vmlinux"
     kernel = folder / board.arch.image
     is_arm = board.arch.name == "arm"
+    boot_arguments = folder / "boot" / "arguments.txt"
+    if cmdline is None and boot_arguments.is_file():
+        cmdline = f"@{boot_arguments}"
     versions = _package_versions(manifest.get("tools", {}).get("userland", []))
     given = Given(
         arch=board.arch.name,

@@ -24,8 +24,9 @@ MAX_BOOTS = 3
 _GRACE = 3.0
 """Seconds that the machine has to power off once it said that it is done. Many boards cannot: their kernel panics
 instead, and would start once more."""
-_JUMP = 90.0
-"""Seconds from the crash to the first line of the capture kernel; about one second where all is well."""
+_JUMP = 180.0
+"""Seconds from the crash to the first line of the next kernel: about one second where kdump works, and longer than
+panic= and a hardware watchdog take where it does not."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
@@ -36,6 +36,10 @@ class Boot:
     """Further arguments of the production kernel."""
     args: tuple[str, ...] = ()
     """Further arguments for QEMU."""
+    arguments: str = ""
+    """The kernel arguments that the image set gives to boot loaders; empty for an older set, which gives none."""
+    overlay: Path | None = None
+    """Source of a device tree overlay that the image set gives to boot loaders."""
     plan: Path | None = None
     """Raw image of the test's own disk, beside a dump target without a file system."""
     qemu: Path | None = None
@@ -90,12 +94,12 @@ def has_watchdog(board: Board, folder: Path | None) -> bool:
 
 def command_line(board: Board, boot: Boot) -> str:
     """Return the production kernel's arguments. Raises UserError when they are longer than the kernel takes."""
+    # A product that wants dumps panics on an oops, and reboots where there is no capture kernel.
+    arguments = boot.arguments or f"oops=panic panic=5 {board.production.cmdline}"
     words = (
         f"console={board.capture.console}",
         f"crashkernel={boot.crashkernel}" if boot.crashkernel else "",
-        # A product that wants dumps panics on an oops, and reboots where there is no capture kernel.
-        "oops=panic panic=5",
-        board.production.cmdline,
+        *(word for word in arguments.split() if not word.startswith("crashkernel=")),
         machine_of(board).cmdline,
         boot.cmdline,
     )
@@ -112,8 +116,9 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
     """Return QEMU's program and arguments (7.2 and later)."""
     machine = machine_of(board)
     place = machine.drive or "if=none"
-    # Flash takes no policy for errors.
-    policy = "" if "if=pflash" in place or "if=mtd" in place else ",werror=report,rerror=report"
+    # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait. SD cards and
+    # flash do not stop, and QEMU refuses these options for them.
+    policy = "" if machine.drive else ",werror=report,rerror=report"
     drive = f"{place},id=dump,format=raw{policy},file={_option(str(boot.disk))}"
     plan = ["-drive", f"if=none,id=plan,format=raw,file={_option(str(boot.plan))}", *machine.plan] if boot.plan else []
     return [
@@ -128,11 +133,25 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
         # The plan comes first: Linux finds virtio disks of the virt machines from the last to the first.
         *plan,
-        # A disk that is full on the host is an error for the guest; by default QEMU would stop and wait.
         "-drive", drive, *machine.disk,
         *machine.args,
         *boot.args,
     ]  # fmt: skip
+
+
+def with_overlay(board: Board, boot: Boot, folder: Path) -> Boot:
+    """Return the boot with a device tree of its own, the overlay on it, as a boot loader would: made in ``folder``."""
+    if boot.overlay is None:
+        return boot
+    base, compiled, merged = (folder / name for name in ("base.dtb", "overlay.dtbo", "machine.dtb"))
+    if boot.dtb is None:
+        dump = [*qemu_command(board, boot), "-machine", f"dumpdtb={_option(str(base))}"]
+        with writing(base):
+            run.run(dump, what="ask QEMU for the machine's device tree")
+    run.which("dtc", needed_for="to put ramoops into the device tree")
+    run.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", compiled, boot.overlay], what="compile the overlay")
+    run.run(["fdtoverlay", "-i", boot.dtb or base, "-o", merged, compiled], what="apply the overlay")
+    return replace(boot, dtb=merged)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ Files in :data:`FOLDER` of the dump target, each with lines of ``key=value``:
     written by the machine each time that its production system is up: kernel, boot id, reservation, and at the
     first time how loading went;
 ``load.log``
-    what the load script printed.
+    what the load script printed;
+``records/``
+    what other ways kept of the log over the reset (pstore, an MTD partition), read at the second time.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from kdumpbuild.crashtest.triggers import Trigger
 
 FOLDER = "crashtest"
+RECORDS = "records"
+"""The folder with other ways' records, in :data:`FOLDER`."""
 MARKER_LENGTH = 15
 """The kernel's TASK_COMM_LEN without the final NUL."""
 
@@ -35,11 +39,31 @@ SAY_NO_DISK = "crashtest: no dump target "
 _KEY = re.compile(r"[a-z_]+")
 
 
-def plan_text(trigger: Trigger, marker: str) -> str:
+@dataclass(frozen=True)
+class Means:
+    """What the production system does besides crashing."""
+
+    watchdog: int = 0
+    """Seconds to which the machine's hardware watchdog is set and from then on fed; 0 for a machine without one."""
+    kdump: bool = True
+    """Whether a capture kernel is loaded before the crash."""
+    reset: bool = False
+    """Whether the machine resets itself some seconds after a trigger that came back."""
+    mtd: str = ""
+    """Name of the MTD partition whose beginning is kept as a record after the reset."""
+
+
+def plan_text(trigger: Trigger, marker: str, means: Means | None = None) -> str:
     """Return the plan. Raises ValueError for a marker that cannot be a task's name."""
+    means = means or Means()
     if not re.fullmatch(r"[A-Za-z0-9-]+", marker) or len(marker) > MARKER_LENGTH:
         raise ValueError(f"{marker!r} cannot be a task's name")
-    return f"marker={marker}\ntrigger={trigger.name}\nfile={trigger.file}\ntext={trigger.text}\n"
+    values = {
+        "marker": marker, "trigger": trigger.name, "file": trigger.file, "text": trigger.text, "how": trigger.how,
+        "wait": trigger.wait, "watchdog": means.watchdog, "kdump": int(means.kdump),
+        "reset": int(means.reset), "mtd": means.mtd,
+    }  # fmt: skip
+    return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
 def parse_pairs(text: str) -> dict[str, str]:
@@ -70,6 +94,8 @@ class BootRecord:
     """Whether writing to the trigger's file came back without a crash."""
     watchdog: bool = False
     """Whether the hardware watchdog was running."""
+    by_watchdog: bool = False
+    """Whether the hardware watchdog says that the boot is its doing."""
 
 
 def read_boot_record(path: Path) -> BootRecord | None:
@@ -89,6 +115,8 @@ def read_boot_record(path: Path) -> BootRecord | None:
         no_trigger=pairs.get("no_trigger") == "1",
         returned=pairs.get("returned") == "1",
         watchdog=pairs.get("watchdog") == "1",
+        # WDIOF_CARDRESET of include/uapi/linux/watchdog.h.
+        by_watchdog=bool((_number(pairs.get("watchdog_status")) or 0) & 0x20),
     )
 
 

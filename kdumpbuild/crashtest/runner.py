@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild import files
 from kdumpbuild.analysis.ring import unpack_ring
 from kdumpbuild.build.imageset import reserved
+from kdumpbuild.build.scripts import OVERLAY
 from kdumpbuild.crashtest import disk, report, ring
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
@@ -37,8 +38,9 @@ from kdumpbuild.crashtest.machine import (
     ram_of,
     run_machine,
     too_old,
+    with_overlay,
 )
-from kdumpbuild.crashtest.protocol import FOLDER, plan_text, read_boot_record
+from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
 from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
 from kdumpbuild.errors import Fault, UserError, user_error
@@ -78,6 +80,8 @@ class Options:
     """Bytes of the dump target."""
     install: Mapping[str, Path] = field(default_factory=dict)
     """Further files for the production system, by their path in it; they win over the image set's."""
+    means: Means = field(default_factory=Means)
+    """What the production system does besides crashing."""
     keep_disk: bool = False
     """Whether the disk image stays after a test that passed."""
     dtb: Path | None = None
@@ -211,11 +215,15 @@ def _run(
     if options.crashkernel is not None:
         region = replace(region, size=options.crashkernel)
     dtb = options.dtb or (image_set.folder / board.dtb.rpartition("/")[2] if board.dtb else None)
+    overlay = image_set.boot / OVERLAY
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
-        crashkernel=region.argument if region.size else "", cmdline=options.cmdline, args=options.qemu_args,
-        qemu=options.qemu, plan=work.plan if board.dump.is_ring else None,
+        crashkernel=region.argument if region.size else "", cmdline=options.cmdline,
+        args=(*_watchdog(board, options), *options.qemu_args), qemu=options.qemu,
+        arguments=_text(image_set.boot_arguments), overlay=overlay if overlay.is_file() else None,
+        plan=work.plan if board.dump.is_ring else None,
     )  # fmt: skip
+    boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
     dumps_folder = work.target / board.dump.directory
@@ -266,6 +274,10 @@ def _run(
             "result": str(work.result),
             **({"disk": str(work.disk)} if work.disk.exists() else {}),
         },
+        records={
+            path.name: str(path) for path in sorted((work.target / FOLDER / RECORDS).glob("*")) if path.is_file()
+        },
+        by_watchdog=witness.second is not None and witness.second.by_watchdog,
         command=ran.command,
         qemu=dotted(qemu_version(board, options.qemu)),
         console_tail=tail(ran.console, failure.boot if failure else 0),
@@ -279,7 +291,7 @@ def _prepare(
     """Make disk and production system. Return the digests of the earlier dump."""
     plan = work.content / FOLDER / "plan"
     plan.parent.mkdir(parents=True)
-    plan.write_text(plan_text(trigger, marker), encoding="utf-8")
+    plan.write_text(plan_text(trigger, marker, options.means), encoding="utf-8")
     size = options.disk_size or machine_of(board).disk_size or disk.disk_size(ram_of(board))
     earlier = _make_ring(board, work, marker, size) if board.dump.is_ring else _make_disk(board, work, marker, size)
     shutil.rmtree(work.content)
@@ -296,6 +308,18 @@ def _prepare(
     conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
     write_system(work.initramfs, userland, conf, {**install, **options.install})
     return earlier
+
+
+def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
+    if not options.means.watchdog:
+        return ()
+    arguments = machine_of(board).reset
+    if not arguments:
+        raise user_error(
+            f"the board {board.name} names no hardware watchdog for its QEMU machine", where=str(board.path),
+            hint='write [machine] reset = ["-device", "i6300esb"], and build its driver into the production kernel',
+        )  # fmt: skip
+    return arguments
 
 
 def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, str]:

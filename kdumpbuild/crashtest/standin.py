@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild import resources, run
 from kdumpbuild.board import memory
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.logs import Logs
 from kdumpbuild.board.memory import MIB, CrashKernel
 from kdumpbuild.board.model import Bank
 from kdumpbuild.board.size import format_size, human
@@ -80,7 +81,8 @@ def stand_in(board: Board, derived: Path | None) -> Board:
         )  # fmt: skip
     virt = load_board(resources.BOARDS / f"{board.arch.name}-virt.toml")
     capture = board.capture
-    own = (*capture.fragments, f"capture-{board.dump.filesystem}", *([str(derived)] if derived else []))
+    target = [board.dump.fragment] if board.dump.fragment else []
+    own = (*capture.fragments, *target, *([str(derived)] if derived else []))
     return replace(
         board,
         memory=replace(board.memory, ram=(Bank(_RAM_BASE, min(board.memory.total, _MOST_RAM[board.arch.name])),)),
@@ -90,6 +92,8 @@ def stand_in(board: Board, derived: Path | None) -> Board:
         machine=virt.machine,
         dtb="",
         drivers=None,
+        # Where they write to is the board's own.
+        logs=Logs(),
     )
 
 
@@ -102,7 +106,7 @@ def _dump(dump: Dump) -> Dump:
     # A label is found on any disk, a partition by its number on this one. Only ext4 is made for the test.
     partition = place_of(dump.device).partition
     device = dump.device if dump.device.startswith(("LABEL=", "PARTLABEL=")) else f"/dev/vda{partition or ''}"
-    return replace(dump, device=device, filesystem="ext4")
+    return replace(dump, device=device, filesystem="ext4", target="filesystem", mount_options="")
 
 
 def initramfs(own: bytes, board: Board) -> bytes:
@@ -144,7 +148,9 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
     behind = other.initramfs.stat().st_size - own.initramfs.stat().st_size
     ram, real = standing.memory.total, board.memory.total
     asked = format_size(reserved(own).size)
-    is_ext4 = board.dump.filesystem == "ext4"
+    console = standing.capture.console
+    is_ext4 = not board.dump.is_ring and board.dump.filesystem == "ext4"
+    kind = f"the dump target's kind, {board.dump.target}" if board.dump.is_ring else "the file system"
     target = standing.dump.device if is_ext4 else f"{standing.dump.device} with ext4"
     return StandIn(
         machine=standing.machine.machine if standing.machine else "",
@@ -156,9 +162,9 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
             "kdump-load and all its checks",
         ),
         different=(
-            f"the capture kernel has {len(added)} options more ({sizes[1]} instead of {sizes[0]}): {_some(added)}",
+            *((f"the capture kernel has more options ({sizes[1]}, not {sizes[0]}): {_some(added)}",) if added else ()),
             f"{behind} bytes behind the initramfs name the dump target {target} instead of {board.dump.device}",
-            f"the console is {standing.capture.console}, not {board.capture.console}",
+            *((f"the console is {console}, not {board.capture.console}",) if console != board.capture.console else ()),
             "the production kernel is a small one for virt",
             *(() if ram == real else (f"RAM is {human(ram)}, not {human(real)}",)),
         ),
@@ -171,7 +177,7 @@ def story(board: Board, own: SetFiles, standing: Board, other: SetFiles) -> Stan
             f"the drivers of {board.name}: its storage, console, watchdog, and what these hang on",
             "the product's kernel and its config, and how its other CPUs are stopped",
             "the boot loader: whether it hands crashkernel= on, and where the region lies in the board's memory",
-            *(() if is_ext4 else (f"the file system {board.dump.filesystem}",)),
+            *(() if is_ext4 else (f"{kind} {board.dump.filesystem}".rstrip(),)),
         ),
     )
 

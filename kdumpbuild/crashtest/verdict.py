@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild.analysis import Crash, open_dump
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdumpbuild.analysis import Dump
+    from kdumpbuild.analysis import Dump, Frame
     from kdumpbuild.crashtest.console import Times
     from kdumpbuild.crashtest.diagnose import Witness
     from kdumpbuild.crashtest.dumps import SavedDump
@@ -83,6 +83,10 @@ class Verdict:
     console_tail: str
     stand_in: StandIn | None = None
     """What the test proves of a board that QEMU does not have; None when the machine is the board's."""
+    records: Mapping[str, str] = field(default_factory=dict)
+    """What other ways kept of the log over the reset: name of the record, and the file."""
+    by_watchdog: bool = False
+    """Whether the hardware watchdog brought the machine back."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what result.json holds."""
@@ -184,20 +188,43 @@ class _Court:
             return
         crash, trigger = self.crash, self.e.trigger
         self.check(names[0], True, f"Linux {crash.release}, {crash.tasks} tasks")
-        self.check(
-            names[1], crash.comm == self.e.marker, f"{crash.comm} (pid {crash.pid}, cpu {crash.cpu})",
-            Diagnosis("not-our-crash", "the dump is of another crash: the crashed task has not got the test's name",
-                      why=f"expected {self.e.marker}, found {crash.comm}"),
-        )  # fmt: skip
-        found = next((f.function for f in crash.stack if f.function in trigger.functions), None)
-        self.check(
-            names[2], found is not None, f"{found}()" if found else f"no {' or '.join(trigger.functions)} in it",
-            Diagnosis("wrong-stack", f"the crashed task's stack has no {' or '.join(trigger.functions)}",
-                      why="\n".join(f.function for f in crash.stack) or "the stack is empty",
-                      hint="does the vmlinux have full debug info (no DEBUG_INFO_REDUCED), and is it this kernel's?"),
-        )  # fmt: skip
+        stack = self.whose_crash(dump, crash)
+        if trigger.functions:
+            found = next((f.function for f in stack if f.function in trigger.functions), None)
+            self.check(
+                names[2], found is not None, f"{found}()" if found else f"no {' or '.join(trigger.functions)} in it",
+                Diagnosis("wrong-stack", f"the task's stack has no {' or '.join(trigger.functions)}",
+                          why="\n".join(f.function for f in stack) or "the stack is empty",
+                          hint="does the vmlinux have full debug info (no DEBUG_INFO_REDUCED), and is it this "
+                               "kernel's?"),
+            )  # fmt: skip
         match = trigger.cause.search(dmesg)
         self.check(names[3], match is not None, match[0] if match else f"no line matches {trigger.cause.pattern!r}")
+
+    def whose_crash(self, dump: Dump, crash: Crash) -> tuple[Frame, ...]:
+        """Look for the test's task where the trigger says that it is. Return the stack that has to hold the trigger."""
+        marker, seat = self.e.marker, self.e.trigger.seat
+        if seat == "crashed":
+            self.check(
+                _INSIDE[1], crash.comm == marker, f"{crash.comm} (pid {crash.pid}, cpu {crash.cpu})",
+                Diagnosis("not-our-crash", "the dump is of another crash: the crashed task has not got the test's name",
+                          why=f"expected {marker}, found {crash.comm}"),
+            )  # fmt: skip
+            return crash.stack
+        said = f"by {marker}" in dump.dmesg
+        ours = next((task for task in dump.tasks if task.comm == marker), None)
+        if seat == "named":
+            detail = f"{marker} (pid {ours.pid}), the crashed one is {crash.comm}" if ours else f"no task is {marker}"
+            self.check(
+                "the test's task is in the dump", ours is not None, detail,
+                Diagnosis("not-our-crash", "the dump is of another crash: no task in it has the test's name"),
+            )  # fmt: skip
+            return dump.stack_of(ours.pid) if ours and self.e.trigger.functions else ()
+        self.check(
+            "the dump is of this test", said, f"its log names {marker}" if said else f"its log does not name {marker}",
+            Diagnosis("not-our-crash", "the dump is of another crash: its log does not have the test's name"),
+        )  # fmt: skip
+        return crash.stack
 
     def afterwards(self) -> None:
         before, after = self.e.earlier

@@ -17,6 +17,7 @@ from kdumpbuild.board.loader import load_board
 from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.userland import Userland, default_root
+from kdumpbuild.cli import main
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, render, run_crashtest
 from kdumpbuild.errors import UserError
 
@@ -106,6 +107,18 @@ def test_a_cut_off_dump_is_refused_wherever_it_is_cut(arm: Bench, tmp_path: Path
             open_dump(cut, arm.image_set.production_vmlinux)
     with pytest.raises(UserError, match=r"has no debug info|another kernel"):
         open_dump(whole, arm.image_set.capture_vmlinux)
+
+
+def test_a_compressed_dump_of_arm_becomes_elf(arm: Bench, tmp_path: Path) -> None:
+    """drgn cannot read 32-bit ARM's compressed form by itself."""
+    verdict = arm.crash()
+    assert verdict.passed, render(verdict)
+    vmcore, vmlinux, elf = Path(verdict.places["dump"]) / "vmcore", arm.image_set.production_vmlinux, tmp_path / "elf"
+    assert vmcore.read_bytes()[:8] == b"KDUMP   "
+    assert main(["open", str(vmcore), str(vmlinux), "--elf", str(elf)]) == 0
+    plain = open_dump(elf, vmlinux)
+    assert plain.converted is None
+    assert plain.crash().comm == verdict.marker
 
 
 def test_a_crash_in_the_first_second_without_a_clock_ends_in_a_raw_dump(arm: Bench) -> None:

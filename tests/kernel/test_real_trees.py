@@ -18,6 +18,7 @@ import pytest
 
 from kdumpbuild import resources
 from kdumpbuild.board.arch import ARCHES
+from kdumpbuild.build.patched import patched_tree
 from kdumpbuild.kconfig import KernelKconfig, KernelTree, Toolchain, load_config, read_fragment, resolve
 from kdumpbuild.kconfig.explain import explain
 from kdumpbuild.kconfig.minimal import minimal
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PRODUCTION = ("production", "production-{arch}")
-VIRT_PRODUCTION = (*PRODUCTION, "product", "virt")
+PANIC = ("panic-soft-lockup", "panic-hard-lockup", "panic-hung-task", "panic-workqueue-stall")
+LOGS = ("log-ramoops", "log-mtdoops", "log-netconsole", "log-serial")
+VIRT_PRODUCTION = (*PRODUCTION, *PANIC, *LOGS, "product", "virt", "virt-pci")
 CAPTURE = ("capture", "capture-{arch}", "capture-ext4", "capture-virt")
 FUZZED = 3
 """Random configs for each tree and architecture."""
@@ -190,3 +193,13 @@ def test_golden_files_of_the_reduced_tree(kernel: Kernel, tmp_path: Path) -> Non
         folder = tmp_path / case.path.stem
         folder.mkdir()
         assert support.run_conf(kernel.out / "scripts/kconfig/conf", case, folder) == case.golden.read_text(), case
+
+
+def test_shipped_patches_apply(kernel: Kernel, tmp_path: Path) -> None:
+    for patch in sorted(resources.PATCHES.glob("*.patch")):
+        copy = patched_tree(kernel.kconfig.tree, "", [patch], tmp_path)
+        touched = [path for path in copy.path.rglob("*.c") if not path.is_symlink()]
+        assert touched
+        for path in touched:
+            assert path.read_bytes() != (kernel.kconfig.tree.path / path.relative_to(copy.path)).read_bytes()
+            assert not path.with_suffix(".c.rej").exists()

@@ -23,6 +23,7 @@ LAYERS = [
     {"analysis", "ci"},
     {"crashtest"},
     {"steps"},
+    {"steps_crash"},
     {"state"},
     {"tasks"},
     {"cli_check", "cli_board", "cli_ci", "cli_explain"},

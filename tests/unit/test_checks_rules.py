@@ -16,7 +16,9 @@ import pytest
 
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.loader import load_board
-from kdumpbuild.board.model import Bank
+from kdumpbuild.board.logs import Logs
+from kdumpbuild.board.model import Bank, Watchdog
+from kdumpbuild.board.panic import CONDITIONS, boot_arguments
 from kdumpbuild.checks.engine import all_rules, check_facts
 from kdumpbuild.checks.facts import Case, Cmdline, Config, Facts, Program, Rootfs
 from kdumpbuild.checks.model import Input, Missing, Severity
@@ -111,6 +113,8 @@ def region(cmdline: str, ram: tuple[Bank, ...] = RAM_512M, **given: Any) -> Fact
 
 
 BOARD = load_board(BOARDS / "arm-virt.toml")
+DETECTORS = {c.symbol: "y" for c in CONDITIONS if c.symbol}
+ARGUMENTS = " ".join(boot_arguments(BOARD.panic, (6, 12), {f"CONFIG_{name}": "y" for name in DETECTORS}))
 MEMORY = 'memory@40000000 { device_type = "memory"; reg = <0x40000000 0x20000000>; };'
 SMALL = zimage(edata=4 * MIB, bss=MIB, size=MIB)
 SP805 = 'watchdog@9010000 { compatible = "arm,sp805-wdt", "arm,primecell"; };'
@@ -372,6 +376,28 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(dtb=tree(PL011), capture_cmdline=line("console=ttyS0"), capture=PL011_ON),
         arm(dtb=tree(PL011), capture_cmdline=line("console=ttyAMA0,115200"), capture=PL011_ON),
     ),
+    "KD100": (
+        arm(board=BOARD, production=config(SOFTLOCKUP_DETECTOR="y", DETECT_HUNG_TASK="y"), kernel=(6, 12)),
+        arm(board=BOARD, production=config(**DETECTORS), kernel=(6, 12)),
+    ),
+    "KD101": (
+        arm(board=replace(BOARD, watchdog=Watchdog("/dev/watchdog", 24))),
+        arm(board=replace(BOARD, watchdog=Watchdog("/dev/watchdog", 25))),
+    ),
+    "KD102": (
+        arm(board=BOARD, production=config(**DETECTORS)),
+        arm(board=BOARD, production=config(**DETECTORS), cmdline=line(ARGUMENTS)),
+    ),
+    "KD103": (arm(board=BOARD), arm(board=replace(BOARD, logs=Logs()))),
+    "KD104": (
+        arm(board=BOARD, dtb=tree(MEMORY)),
+        arm(board=BOARD, dtb=tree(f"{MEMORY} reserved-memory {{ #address-cells = <2>; #size-cells = <1>; ranges; "
+                                  'ramoops@5ff00000 { compatible = "ramoops"; reg = <0 0x5ff00000 0x100000>; }; };')),
+    ),
+    "KD105": (
+        arm(board=BOARD, capture=config(PSTORE_RAM="y")),
+        arm(board=BOARD, capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=x,ramoops_init")),
+    ),
 }  # fmt: skip
 
 RULES = {rule.id: rule for rule in all_rules()}
@@ -564,3 +590,41 @@ def test_values_that_no_kconfig_writes_do_not_stop_a_rule() -> None:
         values = dict.fromkeys(("PAGE_OFFSET", "PANIC_TIMEOUT", "ARM64_VA_BITS", "CMDLINE", "CMA_SIZE_MBYTES"), value)
         odd = config(**values, CMA="y", DMA_CMA="y", SMP="y", ARM_LPAE="y")
         check_facts(replace(region(f"crashkernel=64M vmalloc={value} mem={value}"), production=odd, capture=odd))
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "more", "what", "where"),
+    [
+        ({"kernel.softlockup_panic": ("0", "d.conf:3")}, "", "kernel.softlockup_panic = 0, and 1", "d.conf:3"),
+        ({"kernel.panic_on_oops": ("0", "d.conf:1")}, "", "panic.oops: kernel.panic_on_oops = 0", "d.conf:1"),
+        ({}, "nowatchdog", "panic.soft_lockup: nowatchdog turns it off", "cmdline"),
+        ({}, "nmi_watchdog=0", "panic.hard_lockup: nmi_watchdog=0 turns it off", "cmdline"),
+        ({}, "hung_task_panic=0", "panic.hung_task: hung_task_panic=0 on the command line", "cmdline"),
+        ({}, "workqueue.panic_on_stall=0", "panic.workqueue_stall: workqueue.panic_on_stall=0", "cmdline"),
+    ],
+)
+def test_whoever_speaks_last_against_the_board_file_is_named(
+    sysctls: dict[str, tuple[str, str]], more: str, what: str, where: str
+) -> None:
+    facts = arm(
+        board=BOARD, production=config(**DETECTORS), cmdline=line(f"{ARGUMENTS} {more}"),
+        rootfs=Rootfs("root", (), sysctls),
+    )  # fmt: skip
+    found = [f for f in check_facts(facts).findings if f.id == "KD102"]
+    assert any(what in f.what and f.where == where for f in found), [f.what for f in found]
+
+
+def test_a_sysctl_that_agrees_has_the_last_word() -> None:
+    agreed = Rootfs("root", (), {"kernel.softlockup_panic": ("1", "d.conf:3")})
+    given = {"board": BOARD, "production": config(**DETECTORS), "cmdline": line(f"{ARGUMENTS} softlockup_panic=0")}
+    assert "KD102" in check_facts(arm(**given, rootfs=agreed)).passed
+    assert "KD102" not in check_facts(arm(**given)).passed
+
+
+def test_defaults_of_the_config_are_enough() -> None:
+    defaults = {c.default: "y" for c in CONDITIONS if c.default}
+    found = [f.what for f in check_facts(arm(board=BOARD, production=config(**DETECTORS, **defaults))).findings
+             if f.id == "KD102"]  # fmt: skip
+    assert found == [
+        "panic.rcu_stall: nothing makes an RCU stall panic; sysctl.kernel.panic_on_rcu_stall=1 would"
+    ]

@@ -32,7 +32,10 @@ def board(request: pytest.FixtureRequest) -> Board:
 
 @pytest.fixture
 def boot(tmp_path: Path) -> Boot:
-    return Boot(kernel=tmp_path / "zImage", initramfs=tmp_path / "initramfs", disk=tmp_path / "a, b.img")
+    return Boot(
+        kernel=tmp_path / "zImage", initramfs=tmp_path / "initramfs", disk=tmp_path / "a, b.img",
+        arguments="crashkernel=99M oops=panic panic=10\n",
+    )  # fmt: skip
 
 
 def fake_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -53,7 +56,7 @@ def test_the_machine_has_a_disk_a_console_and_nothing_else(board: Board, boot: B
         assert part in text
     assert "-no-reboot" not in command
     append = command[command.index("-append") + 1]
-    for part in ("oops=panic", "panic=5", "console=ttyAMA0"):
+    for part in ("oops=panic", "panic=10", "console=ttyAMA0"):
         assert part in append
 
 
@@ -77,10 +80,11 @@ def test_a_card_is_in_the_slot_and_the_console_is_the_port_of_the_board(board: B
     machine = replace(board.machine, cpu="", disk=(), drive="if=sd,index=2", serial=1, ram=1 << 30)
     production = replace(board.production, cmdline="nr_cpus=1")
     board = replace(board, machine=machine, production=production)
-    command = qemu_command(board, replace(boot, qemu=boot.kernel.parent))
+    command = qemu_command(board, replace(boot, qemu=boot.kernel.parent, arguments=""))
     text = " ".join(command)
     assert command[0] == str(boot.kernel.parent / board.arch.qemu)
-    assert "-drive if=sd,index=2,id=dump,format=raw," in text
+    assert "-drive if=sd,index=2,id=dump,format=raw,file=" in text
+    assert "werror" not in text
     assert "-serial null -serial chardev:console" in text
     assert "-m 1024M" in text
     assert "-cpu" not in command

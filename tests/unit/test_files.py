@@ -65,3 +65,16 @@ def write_to_full_device() -> None:
 def test_a_full_file_system_is_told() -> None:
     with pytest.raises(UserError, match="no space left"):
         write_to_full_device()
+
+
+def test_a_copy_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "copy"
+    with (tmp_path / "source").open("w+b") as stream:
+        stream.write(b"content")
+        files.copy_new(stream, target)
+        assert target.read_bytes() == b"content"
+        target.write_bytes(b"mine")
+        with pytest.raises(UserError, match="exists already"):
+            files.copy_new(stream, target)
+    assert target.read_bytes() == b"mine"
+    assert list(target.parent.iterdir()) == [target]

@@ -19,7 +19,7 @@ def test_a_wheel_holds_templates_boards_and_fragments(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     data = [
         path
-        for folder in ("templates", "kdumpbuild/boards", "kdumpbuild/fragments", "kdumpbuild/checks")
+        for folder in ("templates", *(f"kdumpbuild/{name}" for name in ("boards", "fragments", "patches", "checks")))
         for path in (REPOSITORY / folder).rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc")
     ]
@@ -31,8 +31,8 @@ def test_a_wheel_holds_templates_boards_and_fragments(tmp_path: Path) -> None:
         "from kdumpbuild import resources; from kdumpbuild.board.loader import find_boards, load_board;"
         "from kdumpbuild.build import scripts;"
         "print(sorted(find_boards()), resources.TEMPLATES.is_dir());"
-        "from kdumpbuild.board.memory import CrashKernel; load_board(find_boards()['arm-virt']);"
-        "print(scripts.boot_snippets(CrashKernel(16 << 20)))"
+        "from kdumpbuild.board.memory import CrashKernel; board = load_board(find_boards()['arm-virt']);"
+        "print(scripts.boot_snippets(board, CrashKernel(16 << 20), (6, 12), {}))"
     )
     unpacked = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(unpacked)

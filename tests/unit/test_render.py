@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,20 @@ from jinja2 import UndefinedError
 
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.logs import Logs, Ramoops
 from kdumpbuild.board.memory import CrashKernel
-from kdumpbuild.build.scripts import boot_snippets, capture_cmdline, capture_conf, collect_conf, load_conf
+from kdumpbuild.board.panic import CONDITIONS, sysctl_file
+from kdumpbuild.build.scripts import (
+    OVERLAY,
+    boot_snippets,
+    capture_cmdline,
+    capture_conf,
+    collect_conf,
+    load_conf,
+    overlay,
+)
 from kdumpbuild.errors import UserError
+from kdumpbuild.formats.devicetree import read_devicetree
 from kdumpbuild.render import render
 
 if TYPE_CHECKING:
@@ -26,6 +38,8 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 UPDATE = "KDUMPBUILD_UPDATE_GOLDEN"
 BOARDS = sorted(path.stem for path in resources.BOARDS.glob("*.toml"))
 RENDERED = sorted(str(path.relative_to(resources.TEMPLATES)) for path in resources.TEMPLATES.rglob("*.j2"))
+KERNEL = (6, 12, 117)
+DETECTORS = {f"CONFIG_{c.symbol}": "y" for c in CONDITIONS if c.symbol}
 NASTY = """it's $HOME `reboot` "a" \\ ; rm -rf / # é"""
 
 
@@ -47,7 +61,8 @@ def rendered(name: str) -> dict[str, str]:
         initramfs="initramfs.cpio.gz", cmdline=capture_cmdline(one, {"CONFIG_WATCHDOG_CORE": "y"}), dtb="",
     )  # fmt: skip
     confs = {"kdump.conf": capture_conf(one), "kdump-collect.conf": collect_conf(one), "kdump-load.conf": conf}
-    return {**confs, **boot_snippets(crash(one))}
+    sysctls = sysctl_file(one.panic, KERNEL, DETECTORS, name)
+    return {**confs, **boot_snippets(one, crash(one), KERNEL, DETECTORS), "60-kdump.conf": sysctls}
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -145,8 +160,29 @@ def test_a_line_that_is_too_long_is_refused(name: str, limit: int) -> None:
 def test_the_boot_loaders_get_the_boards_size() -> None:
     crash = CrashKernel(14 << 20, 0x47000000)
     argument = "crashkernel=14M@0x47000000"
-    for text in boot_snippets(crash).values():
-        assert f"{argument}\n" in text
+    snippets = boot_snippets(board(), crash, KERNEL, DETECTORS)
+    overlay = snippets.pop(OVERLAY)
+    for text in snippets.values():
+        assert f"{argument} oops=panic softlockup_panic=1 watchdog_thresh=10 nmi_watchdog=panic" in text
+    assert "reg = <0x0 0x5ff00000 0x0 0x100000>;" in overlay
+    none = replace(board(), logs=Logs())
+    assert OVERLAY not in boot_snippets(none, crash, KERNEL, DETECTORS)
+
+
+@pytest.mark.skipif(shutil.which("dtc") is None, reason="no dtc")
+@pytest.mark.parametrize("cells", [1, 2])
+def test_dtc_takes_the_overlay_and_a_tree_takes_it(cells: int, tmp_path: Path) -> None:
+    ramoops = Ramoops(base=0x9FF00000, size=1 << 20, record=1 << 16, console=1 << 17, ecc=16, cells=cells)
+    (tmp_path / "overlay.dtso").write_text(overlay(ramoops), encoding="utf-8")
+    (tmp_path / "base.dts").write_text(
+        f"/dts-v1/; / {{ #address-cells = <{cells}>; #size-cells = <{cells}>; }};", encoding="utf-8"
+    )
+    for source_name, target in (("overlay.dtso", "overlay.dtbo"), ("base.dts", "base.dtb")):
+        # Without -q dtc warns that it does not know the width of the root's cells.
+        subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", target, source_name], cwd=tmp_path, check=True)
+    subprocess.run(["fdtoverlay", "-i", "base.dtb", "-o", "merged.dtb", "overlay.dtbo"], cwd=tmp_path, check=True)
+    (region,) = read_devicetree(tmp_path / "merged.dtb").reserved
+    assert (region.base, region.size) == (0x9FF00000, 1 << 20)
 
 
 def source(path: Path) -> dict[str, str]:

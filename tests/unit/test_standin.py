@@ -71,6 +71,16 @@ def test_it_is_virt_with_the_boards_capture_system(tmp_path: Path, arch: str) ->
     assert (made.dtb, made.drivers) == ("", None)
 
 
+def test_a_ring_of_slots_is_a_file_system_there(tmp_path: Path) -> None:
+    board = board_of(tmp_path)
+    ring = replace(board, dump=replace(board.dump, target="mtd", device="mtd:crash", filesystem=""))
+    made = standin.stand_in(ring, None)
+    assert made.capture.fragments == ("capture-mtd", "capture-virt")
+    assert (made.dump.device, made.dump.filesystem, made.dump.target) == ("/dev/vda", "ext4", "filesystem")
+    slots = replace(board, dump=replace(board.dump, target="slots", filesystem=""))
+    assert standin.stand_in(slots, None).capture.fragments == ("capture-virt",)
+
+
 def test_a_label_stays_and_ram_ends_where_the_machine_ends(tmp_path: Path) -> None:
     board = board_of(tmp_path, device="LABEL=dump", ram="2G")
     assert standin.stand_in(board, None).dump == board.dump
@@ -151,7 +161,7 @@ def test_the_story_is_of_the_two_sets(story: standin.StandIn) -> None:
     same, different, lost = (" ".join(x) for x in (story.same, story.different, story.does_not_prove))
     assert "every option of its config but HZ" in same
     assert "14M, of 512.0 MiB of RAM" in same
-    assert "1 options more (3.0 MiB instead of 2.0 MiB): VIRTIO_BLK" in different
+    assert "the capture kernel has more options (3.0 MiB, not 2.0 MiB): VIRTIO_BLK" in different
     assert "300 bytes behind the initramfs name the dump target /dev/vda4 with ext4 instead of /dev/mmc" in different
     assert "the console is ttyAMA0, not ttymxc0,115200" in different
     assert "the drivers of gateway" in lost
