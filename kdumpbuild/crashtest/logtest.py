@@ -6,6 +6,7 @@ A way passes when what it kept names this very crash: the line with the test's n
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from contextlib import contextmanager
@@ -120,7 +121,8 @@ def prove(board: Board, image_set: SetFiles, userland: Userland, work: Path, cas
     text = texts[found[0]] if found else ""
     proof = Proof(
         board=board.name, case=case.title, record=found[0] if found else "",
-        said=find_cause(text[text.find(sign):]), others=tuple(sorted(texts)),
+        # A record of pstore has each line's level before its time.
+        said=find_cause(re.sub(r"^<\d+>", "", text[text.find(sign):], flags=re.MULTILINE)), others=tuple(sorted(texts)),
     )  # fmt: skip
     files.write_text(work / "proof.json", json.dumps(asdict(proof), indent=1) + "\n")
     if proof.ok:
