@@ -296,7 +296,7 @@ def check_container(vmcore: Path) -> None:
         with vmcore.open("rb") as stream:
             head = stream.read(64)
             is_elf = head.startswith(b"\x7fELF")
-            wanted = _elf_core_size(stream, head) if is_elf else 0
+            wanted = _elf_core_size(stream, head) if is_elf else kdumpfile.HEADERS
     except FileNotFoundError as error:
         raise user_error("there is no such dump", where=where) from error
     except OSError as error:

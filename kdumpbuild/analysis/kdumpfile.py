@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"KDUMP   "
 _PAGE = 4096
+HEADERS = 2 * _PAGE
+"""What a dump has at least: a block with the header and one with the sub-header."""
 _MACHINE = 8 + 4 + 4 * 65
 """Offset of utsname's machine: behind signature, version and four names."""
 _STATUS = (412, 424)

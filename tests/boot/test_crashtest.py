@@ -170,7 +170,7 @@ def test_a_damaged_image_set_is_refused_before_the_crash(arm: Bench, tmp_path: P
 
 
 def test_a_full_dump_target_keeps_the_log_and_the_earlier_dump(arm: Bench) -> None:
-    verdict = arm.crash(options=Options(disk_size=12 * MIB))
+    verdict = arm.crash(options=Options(disk_size=6 * MIB))
     assert not verdict.passed
     assert verdict.failure is not None
     assert verdict.failure.code == "capture-failed", render(verdict)
