@@ -424,7 +424,7 @@ def task_test() -> Iterator[Task]:
 
 
 def task_predictions() -> Task:
-    """Run the tests of rules that take a kernel of their own to prove; `test` leaves them out."""
+    """Run the tests that take kernels of their own: rules to be proved, the tutorial. `test` leaves them out."""
     ctx = context()
     command = [sys.executable, "-m", "pytest", "-q", "-m", "slow"]
     here = Path(__file__).resolve().parent.parent
