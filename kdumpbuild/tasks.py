@@ -35,7 +35,7 @@ from kdumpbuild.errors import Fault, UserError, user_error
 from kdumpbuild.settings import Settings, read_settings, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from kdumpbuild.board.model import Board
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "doit_config", "task_build", "task_calibrate", "task_check", "task_config",
     "task_crashtest", "task_image", "task_initramfs", "task_kernel", "task_logtest", "task_matrix",
-    "task_predictions", "task_source", "task_test", "task_userland",
+    "task_predictions", "task_source", "task_test", "task_test_boards", "task_userland",
 ]  # fmt: skip
 
 
@@ -162,6 +162,7 @@ class Unchanged:
         return values.get("facts") == digest
 
 
+_VIRT = ("image:arm-virt", "image:arm64-virt")
 _QUIET = {"io": {"capture": False}, "verbosity": 2}
 
 
@@ -389,31 +390,13 @@ def task_logtest() -> Task:
 def task_test() -> Iterator[Task]:
     """Run all tests: lint, types, unit tests, and real crashes of both virt boards."""
     ctx = context()
-    here = Path(__file__).resolve().parent.parent
-    python = [sys.executable, "-m"]
-    for name, doc, command, needs in (
-        ("lint", "ruff over everything", [*python, "ruff", "check", "."], []),
-        ("types", "mypy over everything", [*python, "mypy"], []),
-        (
-            "unit",
-            "the fast tests, shellcheck among them",
-            [*python, "pytest", "-q", "-n", str(ctx.settings.jobs), "-m", "not boot"],
-            ["source"],
-        ),
-        (
-            "boot",
-            "real crashes of both virt boards",
-            [*python, "pytest", "-q", "-m", "boot and not slow"],
-            ["image:arm-virt", "image:arm64-virt"],
-        ),
-    ):
-        yield {
-            "name": name,
-            "doc": doc,
-            "actions": [act(steps.run_tests, ctx.settings, name, command, here)],
-            "task_dep": needs,
-            **_QUIET,
-        }
+    jobs = str(ctx.settings.jobs)
+    yield {"name": "lint", "doc": "ruff over everything", **_tests("lint", ["ruff", "check", "."])}
+    yield {"name": "types", "doc": "mypy over everything", **_tests("types", ["mypy"])}
+    fast = ["pytest", "-q", "-n", jobs, "-m", "not boot and not boards"]
+    yield {"name": "unit", "doc": "the fast tests, shellcheck among them", **_tests("unit", fast, ["source"])}
+    crashes = ["pytest", "-q", "-m", "boot and not slow"]
+    yield {"name": "boot", "doc": "real crashes of both virt boards", **_tests("boot", crashes, _VIRT)}
     yield {
         "name": "summary",
         "doc": "say that all passed",
@@ -425,14 +408,24 @@ def task_test() -> Iterator[Task]:
 
 def task_predictions() -> Task:
     """Run the tests that take kernels of their own: rules to be proved, the tutorial. `test` leaves them out."""
-    ctx = context()
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow"]
-    here = Path(__file__).resolve().parent.parent
-    return {
-        "actions": [act(steps.run_tests, ctx.settings, "predictions", command, here)],
-        "task_dep": ["image:arm-virt", "image:arm64-virt"],
-        **_QUIET,
+    return _tests("predictions", ["pytest", "-q", "-m", "slow"], _VIRT)
+
+
+def task_test_boards() -> Iterator[Task]:
+    """Build every shipped board, check it, and crash those that QEMU has. Takes long, and is no part of ``test``."""
+    shipped = [name for name, board in sorted(context().boards.items()) if board.path.parent == resources.BOARDS]
+    yield {
+        "basename": "test:boards",
+        "doc": "builds, checks and crashes of all shipped boards: takes long, not part of test",
+        **_tests("boards", ["pytest", "-q", "-m", "boards"], [f"image:{name}" for name in shipped]),
     }
+
+
+def _tests(name: str, command: Sequence[str], needs: Sequence[str] = ()) -> Task:
+    here = Path(__file__).resolve().parent.parent
+    python = [sys.executable, "-m", *command]
+    action = act(steps.run_tests, context().settings, name, python, here)
+    return {"actions": [action], "task_dep": list(needs), **_QUIET}
 
 
 def _need_board(ctx: Context) -> None:

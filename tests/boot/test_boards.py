@@ -1,0 +1,98 @@
+"""Every shipped board: its image set passes the checks, is small enough, and captures a crash where QEMU has the board.
+
+They compile a pair of kernels each, so they have a marker and a task of their own: ``doit test:boards``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kdumpbuild import resources
+from kdumpbuild.board.loader import load_board
+from kdumpbuild.build.imageset import reserved
+from kdumpbuild.build.layout import SetFiles
+from kdumpbuild.build.userland import Userland, default_root
+from kdumpbuild.checks.engine import check_facts
+from kdumpbuild.checks.from_set import facts_from_set
+from kdumpbuild.checks.model import Severity
+from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, has_watchdog, render, run_crashtest, too_old
+from kdumpbuild.errors import UserError
+
+pytestmark = pytest.mark.boards
+
+MIB = 1 << 20
+WATCHDOG = "imx6ul-evk"
+"""A board with a watchdog that QEMU models."""
+BOARDS = sorted(path.stem for path in resources.BOARDS.glob("*.toml") if not path.stem.endswith("-virt"))
+QEMU = Path(os.environ["QEMU"]) if os.environ.get("QEMU") else None
+
+each_board = pytest.mark.parametrize("name", BOARDS)
+
+
+def crash(name: str, trigger: str, built: Path, tmp_path: Path, options: Options) -> Verdict:
+    """Crash a board, or skip the test where this QEMU has no such machine."""
+    board = load_board(resources.BOARDS / f"{name}.toml")
+    if board.machine is None:
+        pytest.skip(f"QEMU has no machine for {name}")
+    if old := too_old(board, options.qemu):
+        pytest.skip(old)
+    if TRIGGERS[trigger].outlives_watchdog and not has_watchdog(board, options.qemu):
+        pytest.skip(f"this QEMU has no watchdog on {name}")
+    cache = Path(os.environ.get("KDUMPBUILD_CACHE", "~/.cache/kdumpbuild")).expanduser()
+    userland = Userland(default_root(cache, board.arch), board.arch)
+    image_set = SetFiles(built / name, board.arch.image)
+    return run_crashtest(board, image_set, userland, TRIGGERS[trigger], tmp_path, options)
+
+
+@each_board
+def test_a_crash_is_captured(name: str, built: Path, tmp_path: Path) -> None:
+    verdict = crash(name, "sysrq", built, tmp_path, Options(qemu=QEMU))
+    assert verdict.passed, render(verdict)
+    assert verdict.form == "filtered"
+
+
+@each_board
+def test_a_capture_outlives_the_watchdog(name: str, built: Path, tmp_path: Path) -> None:
+    verdict = crash(name, "watchdog", built, tmp_path, Options(qemu=QEMU))
+    assert verdict.passed, render(verdict)
+    checks = {check.name: check.ok for check in verdict.checks}
+    assert checks["watchdog running"] is True
+    assert checks["capture outlived the watchdog"] is True
+
+
+@each_board
+def test_the_set_passes_the_checks_and_is_small(name: str, built: Path) -> None:
+    board = load_board(resources.BOARDS / f"{name}.toml")
+    files = SetFiles(built / name, board.arch.image)
+    report = check_facts(facts_from_set(files.folder, board))
+    assert [finding for finding in report.findings if finding.severity is Severity.ERROR] == []
+    is_arm = board.arch.name == "arm"
+    assert reserved(files).size <= (24 if is_arm else 32) * MIB
+    if is_arm:
+        assert files.kernel.stat().st_size <= 1_600_000
+
+
+def test_a_watchdog_that_nobody_feeds_costs_the_dump(built: Path, tmp_path: Path) -> None:
+    """The counter-proof: the machine's watchdog does reset it, and it is the capture kernel that keeps it from that."""
+    board = load_board(resources.BOARDS / f"{WATCHDOG}.toml")
+    assert board.watchdog is not None
+    conf = tmp_path / "conf"
+    text = (built / WATCHDOG / "kdump-load.conf").read_text()
+    unfed = f"watchdog.handle_boot_enabled=0 kdump.hold={board.watchdog.timeout + 60}"
+    conf.write_text(f'{text}KDUMP_CMDLINE="$KDUMP_CMDLINE {unfed}"\n')
+    install = {"usr/lib/kdump/kdump-load.conf": conf}
+    verdict = crash(WATCHDOG, "sysrq", built, tmp_path / "work", Options(qemu=QEMU, install=install))
+    checks = {check.name: check.ok for check in verdict.checks}
+    assert checks["watchdog running"] is True
+    assert checks["dump committed"] is False, render(verdict)
+    assert verdict.times.total < board.watchdog.timeout + 60
+
+
+def test_a_board_without_a_watchdog_has_none_to_outlive(built: Path, tmp_path: Path) -> None:
+    board = load_board(resources.BOARDS / "arm-virt.toml")
+    image_set = SetFiles(built / board.name, board.arch.image)
+    with pytest.raises(UserError, match="no watchdog to outlive"):
+        run_crashtest(board, image_set, Userland(tmp_path, board.arch), TRIGGERS["watchdog"], tmp_path)
