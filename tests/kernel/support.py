@@ -17,7 +17,7 @@ from kdumpbuild.run import run
 DATA = Path(__file__).resolve().parent.parent / "data/kconfig"
 
 
-def _without_spaces(tree: Path) -> Path:
+def without_spaces(tree: Path) -> Path:
     """Return the tree, or a copy elsewhere: this checkout may be in a path with a space, a kernel tree may not."""
     if not re.search(r"[\s:]", str(tree)):
         return tree
@@ -26,7 +26,7 @@ def _without_spaces(tree: Path) -> Path:
     return Path(shutil.copytree(tree, Path(folder) / tree.name))
 
 
-REDUCED = _without_spaces(DATA / "linux")
+REDUCED = without_spaces(DATA / "linux")
 KERNELS = "KDUMPBUILD_KERNELS"
 """Variable that names a folder with unpacked kernel trees; tests/kernel/fetch.py fills one."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,20 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 META = REPOSITORY / "layers" / "meta-kdumpbuild"
-EXTERNAL = REPOSITORY / "layers" / "buildroot"
+
+
+def _for_make() -> Path:
+    """Return the checkout, or a link to it: it may be in a path with a space, which no makefile can name."""
+    if not re.search(r"\s", str(REPOSITORY)):
+        return REPOSITORY
+    folder = tempfile.mkdtemp(prefix="kdumpbuild-layers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link = Path(folder) / "checkout"
+    link.symlink_to(REPOSITORY)
+    return link
+
+
+EXTERNAL = _for_make() / "layers" / "buildroot"
 _FUNCTION = re.compile(r"^(?P<name>[\w:]+)\(\) \{\n(?P<body>.*?)^\}$", re.MULTILINE | re.DOTALL)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][\w-]*|@.*?\)|@.*?)\}")
 

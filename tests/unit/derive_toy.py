@@ -13,9 +13,9 @@ from kdumpbuild.derive.nodes import DeviceNodes
 from kdumpbuild.formats.fdt import read_fdt
 from kdumpbuild.kconfig import KernelKconfig, KernelTree
 from kdumpbuild.run import run
-from tests.kernel.support import fake_toolchain
+from tests.kernel.support import fake_toolchain, without_spaces
 
-TREE = Path(__file__).resolve().parents[1] / "data/derive/linux"
+TREE = without_spaces(Path(__file__).resolve().parents[1] / "data/derive/linux")
 DTB = "toy1-board.dtb"
 
 
