@@ -93,8 +93,8 @@ def closure(userland: Userland, programs: Iterable[str]) -> Mapping[str, Path]:
         queue.append(path)
     while queue:
         binary = queue.pop()
-        interpreter = elf.interpreter(binary)
-        for needed in [*elf.needed(binary), *([interpreter] if interpreter else [])]:
+        read = elf.read_elf(binary)
+        for needed in [*read.needed, *([read.interpreter] if read.interpreter else [])]:
             library = userland.library(needed.rpartition("/")[2])
             if library is None:
                 missing.append(Fault(f"{binary.name} needs {needed}, which is not there", where=str(userland.root)))
