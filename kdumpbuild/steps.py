@@ -293,8 +293,7 @@ def initramfs_facts(settings: Settings, board: Board) -> object:
     target = open_userland(settings, board.arch)
     binaries = initramfs.closure(target, initramfs.programs(board))
     stats = {name: path.stat() for name, path in binaries.items()}
-    conf = scripts.capture_conf(board, checksum_program(target))
-    return [conf, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+    return [_capture_conf(target, board), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
 
 
 def build_initramfs(settings: Settings, layout: Layout) -> None:
@@ -306,11 +305,16 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
         check_slots(target, board.dump.target)
     binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))
-    entries = initramfs.capture_entries(target, board, scripts.capture_conf(board, checksum_program(target)))
+    entries = initramfs.capture_entries(target, board, _capture_conf(target, board))
     with files.writing(layout.initramfs):
         beside = layout.initramfs.with_suffix(".new")
         beside.write_bytes(initramfs.compress(entries))
         beside.replace(layout.initramfs)
+
+
+def _capture_conf(target: userland.Userland, board: Board) -> str:
+    """Return the crash initramfs's configuration. Only a ring of slots makes checksums."""
+    return scripts.capture_conf(board, checksum_program(target) if board.dump.is_ring else "")
 
 
 def set_files(layout: Layout) -> list[Path]:
