@@ -80,6 +80,12 @@ class Context:
     boards: dict[str, Board]
     selected: tuple[str, ...]
 
+    @property
+    def wanted(self) -> list[str]:
+        """The boards that have tasks. The project's own tests take what they need, whatever BOARD says."""
+        tests = any(argument.startswith(("test", "predictions")) for argument in sys.argv[1:])
+        return sorted(self.selected if self.selected and not tests else self.boards)
+
     def layout(self, name: str) -> Layout:
         """Return the folders of a board's build."""
         settings = self.settings
@@ -93,8 +99,11 @@ class Context:
         return steps.stand_in_layout(self.settings, self.layout(name))
 
     def builds(self) -> Iterator[tuple[str, Layout]]:
-        """Yield the name in tasks and the folders of all that is built: each board, and what stands in for it."""
-        for name in sorted(self.boards):
+        """Yield the name in tasks and the folders of all that is built: each board, and what stands in for it.
+
+        With BOARD only those that it names: ``doit config BOARD=x`` neither waits for other boards nor stops at them.
+        """
+        for name in self.wanted:
             yield name, self.layout(name)
             standing = self.stand_in(name)
             if standing is not None:
@@ -180,7 +189,7 @@ def task_source() -> Task:
 def task_userland() -> Iterator[Task]:
     """Extract the target's BusyBox, makedumpfile and kexec, or check those in SYSROOT."""
     ctx = context()
-    for arch in {board.arch.name: board.arch for board in ctx.boards.values()}.values():
+    for arch in {ctx.boards[name].arch.name: ctx.boards[name].arch for name in ctx.wanted}.values():
         stamp = userland.stamp_of(userland.default_root(ctx.settings.cache, arch))
         yield {
             "name": arch.name,
@@ -214,10 +223,7 @@ def task_config() -> Iterator[Task]:
                 str(p) for p in (*fragments["production"], *fragments["capture"], *own, *steps.patch_files(board))
             ],
             "task_dep": ["source"],
-            "targets": [
-                str(path)
-                for path in steps.config_files(layout)
-            ],
+            "targets": [str(path) for path in steps.config_files(layout)],
             "uptodate": [Unchanged(functools.partial(steps.config_facts, ctx.settings, board))],
             "clean": [(_remove, [layout.work])],
             **_QUIET,
@@ -425,7 +431,8 @@ def _tests(name: str, command: Sequence[str], needs: Sequence[str] = ()) -> Task
     here = Path(__file__).resolve().parent.parent
     python = [sys.executable, "-m", *command]
     action = act(steps.run_tests, context().settings, name, python, here)
-    return {"actions": [action], "task_dep": list(needs), **_QUIET}
+    built = {"source", *(f"image:{board}" for board, _ in context().builds())}
+    return {"actions": [action], "task_dep": [need for need in needs if need in built], **_QUIET}
 
 
 def _need_board(ctx: Context) -> None:
