@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["doit"]:
         return _doit(arguments[1:])
+    if argv is None:
+        # Ends as other programs do when nobody reads on (`kdumpbuild check … | head`), not with the code for warnings.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     args = _parser().parse_args(arguments)
     try:
         return int(args.run(args))

@@ -150,6 +150,8 @@ class Facts:
     kernel: Version | None = None
     capture_kernel: Version | None = None
     dtb: DeviceTree | None = None
+    dtb_from_build: bool = False
+    """Whether the tree is the kernel's build's: what the boot loader puts in is not in it."""
     cmdline: Cmdline | None = None
     capture_cmdline: Cmdline | None = None
     zimage: ZImage | None = None
@@ -215,6 +217,11 @@ class Case:
     def dtb(self) -> DeviceTree:
         """The device tree."""
         return _given(self.facts.dtb, Input.DTB)
+
+    @property
+    def booted_dtb(self) -> DeviceTree:
+        """The device tree as the boot loader hands it on, for what only that tells: memory, seeds, EFI, overlays."""
+        return _given(None if self.facts.dtb_from_build else self.facts.dtb, Input.DTB)
 
     @property
     def cmdline(self) -> Cmdline:
@@ -364,7 +371,7 @@ class Case:
     @property
     def dtb_size(self) -> int:
         """The size of the device tree that kexec loads: as given, QEMU's 1 MiB for its boards, else a usual size."""
-        if self.facts.dtb is not None:
+        if self.facts.dtb is not None and not self.facts.dtb_from_build:
             return self.facts.dtb.size
         emulated = self.facts.board is not None and self.facts.board.machine is not None
         return 1 << 20 if emulated else 64 << 10

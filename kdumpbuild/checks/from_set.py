@@ -35,7 +35,8 @@ def facts_from_set(
     """Return the facts of an image set, read from its files. Raises UserError when it is not whole.
 
     ``production``: the product's .config, for a set whose production kernel was not built. ``dtb`` and ``cmdline``
-    are the product's as well; without a command line the set's own arguments for boot loaders count. ``places``:
+    are the product's as well; without them the set's own count: its device tree, which lacks what the boot loader puts
+    in unless the board file names a blob, and its arguments for boot loaders. ``places``:
     ``file:line`` of the fragment lines behind the capture kernel's config.
     """
     manifest = _manifest(folder)
@@ -50,6 +51,9 @@ def facts_from_set(
     boot_arguments = folder / "boot" / "arguments.txt"
     if cmdline is None and boot_arguments.is_file():
         cmdline = f"@{boot_arguments}"
+    from_build = dtb is None and board.dtb != "" and board.own_dtb is None
+    if dtb is None and board.dtb:
+        dtb = folder / board.dtb.rpartition("/")[2]
     versions = _package_versions(manifest.get("tools", {}).get("userland", []))
     given = Given(
         arch=board.arch.name,
@@ -72,7 +76,8 @@ def facts_from_set(
     capture = facts.capture
     if capture is not None and places:
         capture = replace(capture, places=places)
-    return replace(facts, capture=capture, makedumpfile_options=board.makedumpfile, reserved=reserved)
+    return replace(facts, capture=capture, makedumpfile_options=board.makedumpfile, reserved=reserved,
+                   dtb_from_build=from_build)  # fmt: skip
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

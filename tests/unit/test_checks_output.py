@@ -9,6 +9,9 @@ import json
 import lzma
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,6 +253,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         run()
 
 
+def test_a_reader_that_stops_is_no_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kdumpbuild", "check", "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
 def test_a_command_line_from_a_file(tmp_path: Path) -> None:
     path = write(tmp_path / "cmdline", 'console=ttyS0 dyndbg="file a.c +p" crashkernel=64M\n')
     facts = gather(Given(arch="arm", cmdline=f"@{path}"))
@@ -331,6 +344,23 @@ def test_facts_of_an_image_set(tmp_path: Path) -> None:
     assert missing.where == "capture.config:9"
     small = check_facts(facts_from_set(image_set(tmp_path, image_size="0x8000"), board))
     assert "KD031" in {f.id for f in small.findings}
+
+
+def test_the_sets_own_device_tree_lacks_what_the_boot_loader_puts_in(tmp_path: Path) -> None:
+    """Two CPUs that nothing can stop: said. No memory in it: not held against the tree, the boot loader fills that."""
+    board = load_board(BOARDS / "vexpress-a9.toml")
+    folder = image_set(tmp_path)
+    cpus = "".join(f'cpu@{i} {{ device_type = "cpu"; reg = <{i}>; }}; ' for i in range(2))
+    root = f'compatible = "arm,vexpress,v2p-ca9"; cpus {{ #address-cells = <1>; #size-cells = <0>; {cpus} }};'
+    write(folder / "t.dts", f"/dts-v1/; / {{ {root} }};")
+    dtb = folder / "vexpress-v2p-ca9.dtb"
+    subprocess.run(["dtc", "-q", "-O", "dtb", "-o", dtb, folder / "t.dts"], check=True)
+    write(folder / "production/config", GOOD + "CONFIG_SMP=y\nCONFIG_HOTPLUG_CPU=y\n")
+    found = check_facts(facts_from_set(folder, board, cmdline="crashkernel=16M"))
+    assert "KD080" in {f.id for f in found.findings}
+    assert "KD039" in {rule.id for rule in found.not_judged}
+    given = check_facts(facts_from_set(folder, board, dtb=dtb))
+    assert "KD039" in {f.id for f in given.findings}
 
 
 def test_a_set_that_is_not_whole(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def ramoops_in_capture(case: Case) -> Iterator[Hit]:
     config = case.capture
     if not config.on("PSTORE_RAM"):
         return
-    if case.facts.dtb is not None and not case.dtb.ramoops:
+    if case.facts.dtb is not None and not case.facts.dtb_from_build and not case.dtb.ramoops:
         return
     cmdline = case.facts.capture_cmdline
     if cmdline is None or "ramoops_init" not in (cmdline.value("initcall_blacklist") or ""):

@@ -162,7 +162,7 @@ def old_kexec(case: Case) -> Iterator[Hit]:
 def kaslr_seed(case: Case) -> Iterator[Hit]:
     """U-Boot and QEMU leave a random seed in /chosen. A kernel with KASLR uses and wipes it; one without leaves it
     there, and kexec_load refuses: "kaslr-seed is not wiped to 0"."""
-    if not case.dtb.kaslr_seed or case.file_load:
+    if not case.booted_dtb.kaslr_seed or case.file_load:
         return
     config = case.production
     if not config.on("RANDOMIZE_BASE"):
@@ -180,7 +180,7 @@ def kaslr_seed(case: Case) -> Iterator[Hit]:
 def no_memory(case: Case) -> Iterator[Hit]:
     """A tree from the kernel's build often describes no memory: the boot loader fills it in, and disables and edits
     more. kexec adds nothing of this, and a capture kernel that gets such a tree does not find its RAM."""
-    tree = case.dtb
+    tree = case.booted_dtb
     if not tree.memory:
         what = "its memory node is empty" if tree.memory_nodes else "it has no memory node"
         yield Hit(what, tree.name)
@@ -195,8 +195,8 @@ def no_memory(case: Case) -> Iterator[Hit]:
 def efi_boot(case: Case) -> Iterator[Hit]:
     """The capture kernel adds all memory of the EFI memory map again, the dump's header with it, which then counts as
     RAM and cannot be mapped: "vmcore not initialized". noefi does not help."""
-    if case.dtb.efi:
-        yield Hit("/chosen names an EFI system table", case.dtb.name)
+    if case.booted_dtb.efi:
+        yield Hit("/chosen names an EFI system table", case.booted_dtb.name)
 
 
 @rule(

@@ -125,7 +125,7 @@ def trades(case: Case) -> Iterator[Hit]:
 def ramoops_memory(case: Case) -> Iterator[Hit]:
     """ramoops gets its memory from a node below /reserved-memory. Without one the driver never starts; with one at
     another place the board file and the product disagree, and the log is not where it is looked for."""
-    ramoops, tree = case.board.logs.ramoops, case.dtb
+    ramoops, tree = case.board.logs.ramoops, case.booted_dtb
     if ramoops is None:
         return
     end = ramoops.base + ramoops.size
