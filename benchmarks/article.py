@@ -134,7 +134,7 @@ def compare(name: str, runs: int, rate: float | None) -> None:
 
 if __name__ == "__main__":
     try:
-        name, runs, rate = (*sys.argv[1:], *(None,) * (4 - len(sys.argv)))
+        name, runs, rate, *_ = [*sys.argv[1:], "", "", ""]
         compare(name or "arm-virt", int(runs or RUNS), float(rate) if rate else None)
     except UserError as error:
         sys.exit(str(error))

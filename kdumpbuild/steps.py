@@ -56,9 +56,15 @@ def roles(board: Board, settings: Settings) -> tuple[str, ...]:
 
 
 def check_product(settings: Settings, board: Board) -> None:
-    """Raise UserError for every file that KERNEL_BUILD lacks of a built kernel."""
-    build = settings.kernel_build
+    """Raise UserError when KERNEL_CONFIG is no file, and for every file that KERNEL_BUILD lacks of a built kernel."""
+    build, config = settings.kernel_build, settings.kernel_config
     if build is None:
+        if config is not None and not config.is_file():
+            raise user_error(
+                "is not a file", where=f"KERNEL_CONFIG={config}",
+                hint="give the product's own .config: it lies in the folder that the kernel was built in, or in the\n"
+                "running kernel (zcat /proc/config.gz); without it the board file's [production] base is taken",
+            )  # fmt: skip
         return
     wanted = (".config", "include/config/kernel.release", "vmlinux", f"arch/{board.arch.name}/boot/{board.arch.image}")
     missing = [

@@ -8,9 +8,13 @@ the next, and is one more library to install.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kdumpbuild.formats.compressed import Stream, identify, unpack
 from kdumpbuild.formats.reading import MIB, Source, load, malformed, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LIMIT = 256 * MIB
 _UNPACKED = 512 * MIB
@@ -21,6 +25,7 @@ _UBOOT_MAGIC = b"\x27\x05\x19\x56"
 _UBOOT_HEADER = 64
 _PAGE = 4096
 _HEADER = 110
+_SCRIPT = 256 << 10
 _S_IFMT, _S_IFREG, _S_IFLNK = 0o170000, 0o100000, 0o120000
 
 
@@ -51,6 +56,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Script:
+    """A text in an initramfs that a shell runs or reads."""
+
+    path: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Initramfs:
     """What was read from an initramfs."""
 
@@ -74,6 +87,14 @@ class Initramfs:
         if not self.complete:
             return None
         return sum((e.size + _PAGE - 1) // _PAGE * _PAGE for e in self.entries if e.is_file)
+
+    @property
+    def scripts(self) -> Iterator[Script]:
+        """The shell scripts and what they read: files up to 256 KiB that begin with ``#`` or are named .sh or .conf."""
+        for entry in self.entries:
+            named = entry.name.endswith((".sh", ".conf"))
+            if entry.is_file and entry.size <= _SCRIPT and (named or entry.data.startswith(b"#")):
+                yield Script(entry.name, tuple(entry.data.decode("utf-8", errors="replace").splitlines()))
 
     def entry(self, path: str) -> Entry | None:
         """Return the file at ``path``, symbolic links followed, or None."""

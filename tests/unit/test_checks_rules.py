@@ -351,6 +351,14 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         ),
     ),
     "KD073": (arm(production=config(RTC_HCTOSYS="n")), arm(production=config(RTC_HCTOSYS="y"))),
+    "KD074": (
+        arm(initramfs=initramfs(("init", 0o100755, b"#!/bin/sh\nmakedumpfile -d 31 -x /vmlinux /proc/vmcore d\n"))),
+        arm(initramfs=initramfs(("init", 0o100755, b"#!/bin/sh\nmakedumpfile -d 31 /proc/vmcore d; set -x\n"))),
+    ),
+    "KD075": (
+        arm(initramfs=initramfs(), capture_cmdline=line("panic=5")),
+        arm(initramfs=initramfs(), capture_cmdline=line("panic=5 sysctl.vm.panic_on_oom=2")),
+    ),
     "KD080": (
         arm(production=config(SMP="y", HOTPLUG_CPU="y"), dtb=cpus("brcm,bcm2836-smp")),
         arm(

@@ -71,3 +71,10 @@ def test_cleaning_leaves_what_came_from_elsewhere(tmp_path: Path) -> None:
     assert doit("clean", *arguments, out=tmp_path / "out").returncode == 0
     assert (folder / "vmlinux").is_file()
     assert (given / "manifest.json").is_file()
+
+
+def test_a_config_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
+    result = doit("config", "BOARD=arm-virt", f"KERNEL_CONFIG={tmp_path}/nope", out=tmp_path / "out")
+    assert result.returncode == 3
+    assert f"KERNEL_CONFIG={tmp_path}/nope: is not a file" in result.stderr
+    assert "hint" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kdumpbuild.board.size import human
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from kdumpbuild.checks.facts import Case, Program
 
 _MIB = 1 << 20
+
+_BY_VMLINUX = re.compile(r"\bmakedumpfile\b[^|;&#]*\s-x\b")
+_OOM_KNOWN = ("oom_score_adj", "panic_on_oom")
+"""A script with one of these has an answer to memory that ends."""
 
 
 @rule(
@@ -249,3 +254,38 @@ def half_of_memory(case: Case) -> Iterator[Hit]:
     if initramfs.unpacked > half:
         what = f"unpacked it has {human(initramfs.unpacked)}, and half of the memory is {human(max(half, 0))}"
         yield Hit(what, initramfs.name)
+
+
+@rule(
+    "KD074", Severity.ERROR, "The dump is filtered by the help of a vmlinux on the target",
+    needs=(Input.INITRAMFS,),
+    advice="Leave makedumpfile's -x away. /proc/vmcore has a note, VMCOREINFO, with all that the filter needs.",
+    source="meta-nilrt issue 370: makedumpfile stopped with a DWARF error in the field, and dumps of 3.4 GB were "
+    "saved; makedumpfile(8), -x",
+)  # fmt: skip
+def needs_vmlinux(case: Case) -> Iterator[Hit]:
+    """makedumpfile -x reads the kernel's debug information. That file has a hundred MiB and more, so the initramfs
+    lacks it, or it is of another build, or its DWARF is newer than this makedumpfile: nothing is filtered then."""
+    for script in case.initramfs.scripts:
+        found = next((line for line in script.lines if _BY_VMLINUX.search(line)), None)
+        if found is not None:
+            yield Hit(f"/{script.path}: {found.strip()}", case.initramfs.name)
+
+
+@rule(
+    "KD075", Severity.WARNING, "A capture that runs out of memory may hang",
+    needs=(Input.INITRAMFS, Input.CAPTURE_CMDLINE),
+    advice="Put sysctl.vm.panic_on_oom=2 on the capture kernel's command line, beside panic=, or let init set "
+    "/proc/self/oom_score_adj and reboot at the end of whatever it starts.",
+    source="truenas/middleware issue 6809 and harvester issue 1357: out of memory, and the machine did not come back; "
+    "Linux, mm/oom_kill.c",
+)  # fmt: skip
+def out_of_memory(case: Case) -> Iterator[Hit]:
+    """When memory ends the kernel kills the process that has most of it. That may be the one that would have rebooted
+    the machine, or the one that it waits for. With panic_on_oom the kernel panics instead, and panic= reboots."""
+    initramfs, cmdline = case.initramfs, case.capture_cmdline
+    asked = cmdline.value("sysctl.vm.panic_on_oom") or cmdline.value("sysctl.vm/panic_on_oom") or "0"
+    if not initramfs.complete or asked != "0":
+        return
+    if not any(word in line for script in initramfs.scripts for line in script.lines for word in _OOM_KNOWN):
+        yield Hit("neither the arguments nor a script say what happens then", initramfs.name)
