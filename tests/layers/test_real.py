@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.build import source
+from kdumpbuild.build.userland import default_root
 from kdumpbuild.errors import UserError
 from tests.layers.support import EXTERNAL, META, REPOSITORY
 
@@ -43,9 +45,10 @@ needs_buildroot = pytest.mark.skipif(BR2_DIR is None, reason="BR2_DIR does not s
 class Yocto:
     """A build folder in host-tools mode."""
 
-    def __init__(self, folder: Path, sysroot: Path) -> None:
+    def __init__(self, folder: Path, sysroot: Path, machine: str = "qemuarm") -> None:
         self.folder = folder
         self.sysroot = sysroot
+        self.machine = machine
         self.tools = folder / "tools"
         self.tools.mkdir(parents=True)
         (self.tools / "kdumpbuild").symlink_to(Path(sys.executable).parent / "kdumpbuild")
@@ -57,7 +60,7 @@ class Yocto:
             'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\n' + f'BBLAYERS = "{" ".join(map(str, given))}"\n', encoding="utf-8"
         )
         text = [
-            'MACHINE = "qemuarm"', 'CONF_VERSION = "2"', 'BB_NO_NETWORK = "1"', 'CONNECTIVITY_CHECK_URIS = ""',
+            f'MACHINE = "{self.machine}"', 'CONF_VERSION = "2"', 'BB_NO_NETWORK = "1"', 'CONNECTIVITY_CHECK_URIS = ""',
             'SANITY_TESTED_DISTROS = ""', 'INHERIT:remove = "uninative"', "require conf/hosttools.conf",
             f'HOSTTOOLS_FRAGMENTS = "{REPOSITORY}/kdumpbuild/fragments"',
             f'HOSTTOOLS_KERNEL_SRC = "{source.locate(None, self.folder).given}"',
@@ -81,22 +84,21 @@ class Yocto:
         )  # fmt: skip
 
     def deployed(self) -> Path:
-        (folder,) = self.folder.glob("tmp*/deploy/images/qemuarm")
+        (folder,) = self.folder.glob(f"tmp*/deploy/images/{self.machine}")
         return folder
 
 
 @pytest.fixture(scope="module")
-def yocto(tmp_path_factory: pytest.TempPathFactory, userland: Path) -> Yocto:
-    return Yocto(tmp_path_factory.mktemp("yocto") / "build", userland)
+def yocto(tmp_path_factory: pytest.TempPathFactory) -> Yocto:
+    return Yocto(tmp_path_factory.mktemp("yocto") / "build", userland("arm"))
 
 
-@pytest.fixture(scope="module")
-def userland() -> Path:
-    """The target's programs: those of Debian, where a build of ours left them."""
+def userland(arch: str) -> Path:
+    """Return the target's programs: those of Debian, where a build of ours left them."""
     cache = Path(os.environ.get("KDUMPBUILD_CACHE", Path.home() / ".cache" / "kdumpbuild"))
-    root = cache / "userland" / "armhf"
+    root = default_root(cache, ARCHES[arch])
     if not root.is_dir():
-        pytest.skip(f"no userland in {root}: ./doit userland:arm makes it")
+        pytest.skip(f"no userland in {root}: ./doit userland:{arch} makes it")
     try:
         source.locate(None, cache)
     except UserError as error:
@@ -128,7 +130,9 @@ def test_the_product_s_kernel_is_made_ready(yocto: Yocto) -> None:
 @pytest.mark.kernel
 def test_an_option_that_cannot_hold_ends_do_configure_with_the_reason(yocto: Yocto, tmp_path: Path) -> None:
     board = (REPOSITORY / "kdumpbuild" / "boards" / "arm-virt.toml").read_text(encoding="utf-8")
-    (tmp_path / "gateway.toml").write_text(board.replace('["virt"]', '["virt", "ours.config"]', 1), encoding="utf-8")
+    ours = board.replace('"virt-pci"]', '"virt-pci", "ours.config"]', 1)
+    assert ours != board
+    (tmp_path / "gateway.toml").write_text(ours, encoding="utf-8")
     (tmp_path / "ours.config").write_text("# For our tools.\nCONFIG_ARM64_VA_BITS_48=y\n", encoding="utf-8")
     asked(yocto, board=str(tmp_path / "gateway.toml"))
     done = yocto.bitbake("-c", "configure", "virtual/kernel")
@@ -176,19 +180,31 @@ def test_being_there_changes_no_task_of_the_product(yocto: Yocto) -> None:
 
 @needs_bitbake
 @pytest.mark.boot
-def test_the_image_set_is_built_packaged_and_deployed(yocto: Yocto) -> None:
-    asked(yocto)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_path: Path) -> None:
+    yocto = Yocto(tmp_path / "build", userland(arch), {"arm": "qemuarm", "arm64": "qemuarm64"}[arch])
+    board = f"{arch}-virt"
+    asked(yocto, board=board)
     done = yocto.bitbake("kdump-image")
     assert done.returncode == 0, done.stdout
     made = yocto.deployed() / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     manifest = json.loads((made / "manifest.json").read_text(encoding="utf-8"))
     production = yocto.deployed() / "kdump-production"
-    assert manifest["board"] == "arm-virt"
+    assert manifest["board"] == board
     assert (made / "debug" / "vmlinux").read_bytes() == (production / "vmlinux").read_bytes()
     assert b"KDUMP_RELEASE=''" not in (made / "kdump-load.conf").read_bytes()
     (packages,) = yocto.folder.glob("tmp*/work/*/kdump-image/*/packages-split/kdump-image")
     assert (packages / "usr" / "lib" / "kdumpbuild" / "kdump-load").stat().st_mode & 0o111
+    captures(board, made, tmp_path)
+
+
+def captures(board: str, image_set: Path, folder: Path) -> None:
+    """Crash a set that was made elsewhere."""
+    command = [sys.executable, "-m", "kdumpbuild", "doit", "crashtest", f"BOARD={board}", f"IMAGE_SET={image_set}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"PASS  {board} sysrq" in done.stdout
 
 
 def buildroot(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
