@@ -83,15 +83,19 @@ TRIGGERS: dict[str, Trigger] = {
         _lkdtm(
             "warning", "WARN() where a warning panics", "WARNING",
             re.compile(r"Kernel panic - not syncing: kernel: panic_on_warn set|panic_on_warn set"),
+            # It calls warn_slowpath_fmt() as its last act, and a compiler may make a jump of that.
+            functions=("lkdtm_WARNING", "lkdtm_do_action"),
         ),
         _lkdtm(
             "stack", "endless recursion", "EXHAUST_STACK",
             re.compile(r"stack overflow|Insufficient stack space|Unable to handle kernel", re.IGNORECASE),
-            functions=("recursive_loop", "lkdtm_EXHAUST_STACK"),
+            # arm's memset() is assembler without call frame information: no debugger sees its callers.
+            functions=("recursive_loop", "lkdtm_EXHAUST_STACK", "__memset"),
         ),
         _lkdtm(
             "write-text", "write into the kernel's own text", "WRITE_KERN",
             re.compile(r"Unable to handle kernel (write to read-only memory|paging request)"),
+            functions=("lkdtm_WRITE_KERN", "__memcpy"),  # as above
         ),
         _in_interrupt(
             "null-in-interrupt", "write through a NULL pointer in a hardware interrupt",
