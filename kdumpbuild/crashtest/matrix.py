@@ -64,9 +64,19 @@ class Row:
     """What is left where it is not a vmcore, by ``<arch> <CPUs>``."""
     why: str = ""
     """Why that is so."""
+    patch: str = ""
+    """The shipped kernel patch that makes a vmcore of it on several CPUs of 32-bit ARM."""
+
+    def left(self, board: Board, cpus: str) -> str:
+        """Return what has to be left on a board's machine."""
+        place = f"{board.arch.name} {cpus}"
+        if place == "arm SMP" and self.patch in board.production.patches:
+            return VMCORE
+        return self.expected.get(place, VMCORE)
 
 
 _NO_NEIGHBOUR = {"arm UP": RECORD, "arm64 UP": RECORD}
+_STUCK = "arm-kexec-stuck-cpu"
 _LOCKED = {"arm64 SMP": RECORD, "arm64 UP": RECORD}
 _LOCKED_WHY = (
     "LKDTM crashes where handle_irq_event() begins, with the lock of the interrupt's descriptor held. arm64 takes that "
@@ -100,10 +110,12 @@ ROWS: tuple[Row, ...] = (
         why="One CPU alone has no neighbour that could notice: the hardware watchdog resets. With two, the neighbour "
         "panics; 32-bit ARM then refuses to start the capture kernel while a CPU has not stopped (BUG_ON in "
         "arch/arm/kernel/machine_kexec.c) and reboots. The patch arm-kexec-stuck-cpu makes that a vmcore.",
+        patch=_STUCK,
     ),
     Row(
         4, "lkdtm-smp-call-lockup", expected={"arm SMP": RECORD, "arm UP": RETURNED, "arm64 UP": RETURNED},
         why="The called CPU loops with interrupts off, as above. On one CPU there is nobody to call.",
+        patch=_STUCK,
     ),
     Row(
         5, "lkdtm-all-cpus", expected={**_NO_NEIGHBOUR, "arm SMP": RECORD, "arm64 SMP": RECORD},
@@ -128,6 +140,8 @@ class Cell:
     said: str
     """The line by which what is left names the cause."""
     by_watchdog: bool
+    patches: tuple[str, ...] = ()
+    """The kernel patches of the board."""
 
     @property
     def ok(self) -> bool:
@@ -161,7 +175,7 @@ def run_matrix(
 
 def run_cell(board: Board, image_set: SetFiles, userland: Userland, work: Path, row: Row, cpus: str) -> Cell:
     """Crash once."""
-    expected = row.expected.get(f"{board.arch.name} {cpus}", VMCORE)
+    expected = row.left(board, cpus)
     options = Options(
         cmdline=f"{_QUICK} {row.cmdline}".strip(), qemu_args=("-smp", str(CPUS[cpus])),
         means=Means(watchdog=_PATIENT if expected == VMCORE else WATCHDOG),
@@ -172,7 +186,7 @@ def run_cell(board: Board, image_set: SetFiles, userland: Userland, work: Path, 
     cell = Cell(
         board=board.name, arch=board.arch.name, cpus=cpus, kernel=_kernel(image_set), trigger=row.trigger,
         outcome=outcome, expected=expected, said=said,
-        by_watchdog=verdict.by_watchdog,
+        by_watchdog=verdict.by_watchdog, patches=board.production.patches,
     )  # fmt: skip
     files.write_text(work / "cell.json", json.dumps(asdict(cell), indent=1) + "\n")
     if cell.ok:
@@ -232,12 +246,14 @@ alone. SMP is two CPUs, UP is one. The detectors' times are shorter than in the 
 def read_cells(folders: Iterable[Path]) -> list[Cell]:
     """Return the cells that earlier runs left in the matrix folders of boards."""
     paths = [path for folder in folders for path in sorted(folder.glob("*/cell.json"))]
-    return [Cell(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [Cell(**cell | {"patches": tuple(cell.get("patches", ()))}) for cell in found]
 
 
 def page(cells: Iterable[Cell]) -> str:
     """Return the matrix for people: one table a cause, and what the logs said."""
-    by_place = {(cell.trigger, f"{cell.arch} {cell.cpus}"): cell for cell in cells}
+    cells = list(cells)
+    by_place = {(cell.trigger, f"{cell.arch} {cell.cpus}"): cell for cell in cells if not cell.patches}
     columns = [f"{arch} {cpus}" for arch in ARCHES for cpus in CPUS]
     kernels = sorted({f"{cell.board}: Linux {cell.kernel}" for cell in by_place.values()}) or ["Not run yet"]
     lines = _INTRO.format(watchdog=WATCHDOG, kernels="; ".join(kernels)).splitlines()
@@ -250,6 +266,7 @@ def page(cells: Iterable[Cell]) -> str:
             lines.append(f"| `{row.trigger}` | {TRIGGERS[row.trigger].title} | {shown} |")
         for row in of_cause:
             lines += ["", *_told(row, by_place, columns)]
+    lines += _patched([cell for cell in cells if cell.patches])
     return "\n".join(lines) + "\n"
 
 
@@ -259,6 +276,18 @@ def _shown(cell: Cell | None) -> str:
     if cell.outcome == RECORD:
         return f"log, {'watchdog' if cell.by_watchdog else 'panic'}" + ("" if cell.ok else " (!)")
     return cell.outcome + ("" if cell.ok else " (!)")
+
+
+def _patched(cells: Iterable[Cell]) -> list[str]:
+    """Return the part about boards whose production kernel is patched."""
+    rows = [
+        f"| `{cell.trigger}` | {cell.arch} {cell.cpus} | {', '.join(cell.patches)} | {_shown(cell)} | `{cell.said}` |"
+        for cell in sorted(cells, key=lambda cell: (cell.trigger, cell.arch, cell.cpus))
+    ]
+    if not rows:
+        return []
+    head = "| trigger | machine | patch | left | |"
+    return ["", "## With a patched production kernel", "", head, "|---|---|---|---|---|", *rows]
 
 
 def _told(row: Row, by_place: Mapping[tuple[str, str], Cell], columns: Iterable[str]) -> Iterator[str]:

@@ -76,6 +76,23 @@ def test_what_is_left_is_told_by_the_record_of_this_very_crash(tmp_path: Path) -
     assert matrix._left(verdict({}, returned)) == (RETURNED, "")
 
 
+def test_a_patched_kernel_is_told_apart(tmp_path: Path) -> None:
+    board = load_board(resources.BOARDS / "arm-virt.toml")
+    row = next(row for row in ROWS if row.trigger == "lkdtm-hardlockup")
+    assert row.left(board, "SMP") == RECORD
+    patched = replace(board, production=replace(board.production, patches=("arm-kexec-stuck-cpu",)))
+    assert row.left(patched, "SMP") == VMCORE
+    assert row.left(patched, "UP") == RECORD
+    plain = replace(CELL, trigger="lkdtm-hardlockup", outcome=RECORD, expected=RECORD)
+    better = replace(CELL, trigger="lkdtm-hardlockup", patches=("arm-kexec-stuck-cpu",), said="Hard LOCKUP")
+    folder = tmp_path / "arm-virt" / "lkdtm-hardlockup-SMP"
+    folder.mkdir(parents=True)
+    (folder / "cell.json").write_text(json.dumps(asdict(better)))
+    text = matrix.page([plain, *matrix.read_cells([tmp_path / "arm-virt"])])
+    assert "| `lkdtm-hardlockup` | arm SMP | arm-kexec-stuck-cpu | vmcore | `Hard LOCKUP` |" in text
+    assert "| log, panic | not run | not run | not run |" in text
+
+
 def test_the_page_shows_every_cell_and_marks_what_is_less_than_possible() -> None:
     bad = replace(CELL, arch="arm64", board="arm64-virt", trigger="lkdtm-hardlockup", outcome="no-crash", said="")
     log = replace(CELL, trigger="lkdtm-hardlockup", outcome=RECORD, expected=RECORD, by_watchdog=True, said="last")
