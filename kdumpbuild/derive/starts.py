@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kdumpbuild.derive import sources
+from kdumpbuild.derive import companions, sources
 from kdumpbuild.derive.walk import Need
 from kdumpbuild.errors import Fault, UserError
 
@@ -68,7 +68,7 @@ def starts(nodes: DeviceNodes, matcher: Matcher, wishes: Wishes, where: str) -> 
             continue
         if not nodes.available(node):
             faults.append(_switched_off(nodes, node, role, where))
-        found.append(Need(node, role))
+        found += [Need(node, role) for node in (_stores(nodes, matcher, node) if role == "storage" else [node])]
     if faults:
         raise UserError(*faults)
     root_controller = nodes.interrupt_parent(nodes.root)
@@ -115,6 +115,17 @@ def _alias(nodes: DeviceNodes, tty: str) -> str:
     number = re.match(r"tty[A-Za-z]+(\d+)", tty)
     alias = f"serial{number[1]}" if number else ""
     return alias if alias in nodes.aliases else ""
+
+
+def _stores(nodes: DeviceNodes, matcher: Matcher, node: Node) -> list[Node]:
+    """Return what stores on a bus that was named as storage: flash behind an SPI controller; else the node itself."""
+    folders = tuple(companion.folder for companion in companions.STORAGE)
+
+    def stores(one: Node) -> bool:
+        return any(driver.source.startswith(folders) for driver in matcher.match(one).drivers)
+
+    below = [] if stores(node) else [one for one in node.walk() if nodes.available(one) and stores(one)]
+    return below or [node]
 
 
 def _switched_off(nodes: DeviceNodes, node: Node, role: str, where: str) -> Fault:

@@ -155,6 +155,21 @@ def test_what_the_storage_hangs_on_must_be_mapped(tmp_path: Path, kconfig: Kerne
     assert "MMC_SDHCI_TOY" in toy.derived(tmp_path, left, kconfig).symbols()
 
 
+@pytest.mark.parametrize("storage", ["&bus", "/spi/flash@0"])
+def test_flash_is_found_on_its_bus(tmp_path: Path, kconfig: KernelKconfig, storage: str) -> None:
+    blob = toy.compiled(
+        """/ { compatible = "acme,board", "toy,soc1";
+        serial { compatible = "arm,pl011", "arm,primecell"; };
+        bus: spi { compatible = "toy,spi"; #address-cells = <1>; #size-cells = <0>;
+            flash@0 { compatible = "jedec,spi-nor"; reg = <0>; };
+            net@1 { compatible = "toy,fec"; reg = <1>; };
+        }; };"""
+    )
+    found = toy.derived(tmp_path, toy.toy_board(storage=storage, console="/serial", dtb=str(blob)), kconfig).symbols()
+    assert {"SPI_TOY", "MTD_SPI_NOR", "MTD_OF_PARTS"} <= found
+    assert "TOY_FEC" not in found
+
+
 def test_a_blob_of_ones_own_finds_its_family_by_its_root(tmp_path: Path, kconfig: KernelKconfig) -> None:
     blob = toy.compiled(
         """/ { compatible = "mine,board", "toy,soc1";
