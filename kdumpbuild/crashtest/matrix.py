@@ -81,11 +81,12 @@ _LOCKED = {"arm64 SMP": RECORD, "arm64 UP": RECORD}
 _LOCKED_WHY = (
     "LKDTM crashes where handle_irq_event() begins, with the lock of the interrupt's descriptor held. arm64 takes that "
     "lock once more before it starts the capture kernel (machine_kexec_mask_interrupts(), irq_set_irqchip_state()) and "
-    "waits for ever; the hardware watchdog ends that. A driver's handler runs without the lock."
+    "waits for ever; the hardware watchdog ends that. A driver's handler and a tasklet run without the lock."
 )
 
 ROWS: tuple[Row, ...] = (
     Row(1, "lkdtm-null-in-interrupt", expected=_LOCKED, why=_LOCKED_WHY),
+    Row(1, "lkdtm-null-in-tasklet"),
     Row(1, "lkdtm-bug-in-interrupt", expected=_LOCKED, why="As above."),
     Row(1, "lkdtm-panic-in-interrupt", expected=_LOCKED, why="As above."),
     Row(2, "sysrq"),

@@ -60,7 +60,7 @@ def plan_text(trigger: Trigger, marker: str, means: Means | None = None) -> str:
         raise ValueError(f"{marker!r} cannot be a task's name")
     values = {
         "marker": marker, "trigger": trigger.name, "file": trigger.file, "text": trigger.text, "how": trigger.how,
-        "wait": trigger.wait, "watchdog": means.watchdog, "kdump": int(means.kdump),
+        "wait": trigger.wait, "poke": trigger.poke, "watchdog": means.watchdog, "kdump": int(means.kdump),
         "reset": int(means.reset), "mtd": means.mtd,
     }  # fmt: skip
     return "".join(f"{key}={value}\n" for key, value in values.items())

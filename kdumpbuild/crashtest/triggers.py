@@ -35,6 +35,8 @@ class Trigger:
     seat: str = "crashed"
     """The task that has the test's name: the ``crashed`` one; one that is ``named`` somewhere in the dump, when a
     detector crashed another; ``any``, when the crash came in an interrupt of whatever ran."""
+    poke: str = ""
+    """A virtual terminal whose LED is set each second meanwhile: a tasklet does that (drivers/tty/vt/keyboard.c)."""
     wait: int = 0
     """Seconds in which the crash comes after the trigger has returned."""
     outlives_watchdog: bool = False
@@ -55,11 +57,13 @@ def _lkdtm(name: str, title: str, text: str, cause: re.Pattern[str], **more: Any
     })  # fmt: skip
 
 
-def _in_interrupt(name: str, title: str, point: str, function: str, text: str, cause: re.Pattern[str]) -> Trigger:
+def _in_interrupt(
+    name: str, title: str, point: str, function: str, text: str, cause: re.Pattern[str], **more: Any,
+) -> Trigger:  # fmt: skip
     """LKDTM arms a probe, and the tenth call of the function that it is on crashes."""
     return _lkdtm(
         name, title, text, cause, file=f"{_LKDTM}/{point}", functions=(f"lkdtm_{text}", function), config="KPROBES",
-        seat="any", wait=30,
+        seat="any", wait=30, **more,
     )  # fmt: skip
 
 
@@ -102,6 +106,10 @@ TRIGGERS: dict[str, Trigger] = {
             "INT_HW_IRQ_EN", "handle_irq_event", "EXCEPTION", _NULL,
         ),
         _in_interrupt(
+            "null-in-tasklet", "write through a NULL pointer in a tasklet",
+            "INT_TASKLET_ENTRY", "tasklet_action", "EXCEPTION", _NULL, poke="/dev/tty1",
+        ),
+        _in_interrupt(
             "bug-in-interrupt", "BUG() in a hardware interrupt",
             "INT_HW_IRQ_EN", "handle_irq_event", "BUG", re.compile(r"kernel BUG at|Internal error: Oops - BUG"),
         ),
@@ -140,11 +148,6 @@ TRIGGERS: dict[str, Trigger] = {
         _lkdtm(
             "all-cpus", "a loop with interrupts off on every CPU", "HARDLOCKUP", _HARD,
             how="every-cpu", seat="named", functions=(),
-        ),
-        Trigger(
-            "watchdog", "panic through SysRq, and a capture that takes longer than the watchdog's timeout",
-            "/proc/sysrq-trigger", "c", ("sysrq_handle_crash",),
-            re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ", outlives_watchdog=True,
         ),
     )
 }  # fmt: skip
