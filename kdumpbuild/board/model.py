@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.board.logs import Logs
 from kdumpbuild.board.panic import Panic
+from kdumpbuild.board.tables import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,6 +253,14 @@ class Board:
         """Makedumpfile's options for the form of the filtered dump, without the dump level."""
         packing = self.dump.compression
         return ((self.arch.packing if packing == "auto" else _PACKING[packing]), *self.arch.makedumpfile)
+
+    def where(self, *keys: str) -> str:
+        """Return file and line of a key, or of its table, for an error: ``where("drivers", "storage")``."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):  # a board that was not read from a file, or one that has gone since
+            return str(self.path)
+        return f"{self.path}:{Source(self.path, lines).line(keys)}"
 
     def waiver(self, name: str) -> Waiver | None:
         """Return the waiver for a symbol or rule, or None."""

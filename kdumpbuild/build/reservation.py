@@ -79,7 +79,7 @@ def _case(board: Board, kernel: Path, initramfs: Path, production: Path, dtb: Pa
         board=board,
         ram=board.memory.ram,
         production=config_of(config),
-        cmdline=Cmdline(board.production.cmdline, str(board.path)) if board.production.cmdline else None,
+        cmdline=_cmdline(board),
         kernel=parse_version(config.version) if config.version else None,
         dtb=tree,
         zimage=read_zimage(kernel) if is_zimage else None,
@@ -87,6 +87,11 @@ def _case(board: Board, kernel: Path, initramfs: Path, production: Path, dtb: Pa
         initramfs=read_initramfs(initramfs),
     )
     return Case(facts)
+
+
+def _cmdline(board: Board) -> Cmdline | None:
+    text = board.production.cmdline
+    return Cmdline(text, board.where("production", "cmdline")) if text else None
 
 
 def _base(case: Case, board: Board, crash: CrashKernel, story: str) -> int | None:
@@ -113,7 +118,7 @@ def _no_place(board: Board, crash: CrashKernel, free: Sequence[Bank], story: str
     holes = [f"free: {human(bank.size)} at {bank.base:#x}" for bank in free]
     return user_error(
         f"there is no place for a crash region of {format_size(crash.size)} on {board.name}",
-        where=str(board.path),
+        where=board.where("memory", "crashkernel"),
         why="\n".join([story, rule, *(holes or ["free: nothing"])]),
         hint="fewer drivers in the capture kernel, a smaller initramfs, or less reserved-memory in the device tree;\n"
         'what is not counted as free: the running kernel, reserved-memory, the CMA pool',

@@ -61,14 +61,15 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
     arguments += [argument for argument, wanted in candidates.items() if wanted]
     arguments += ["rdinit=/init", *board.capture.cmdline.split()]
     line = " ".join(arguments)
+    where = board.where("capture", "cmdline")
     faults = [
-        Fault(f"capture.cmdline: {name}= cannot be used", where=str(board.path), why=why, hint="leave it out")
+        Fault(f"capture.cmdline: {name}= cannot be used", where=where, why=why, hint="leave it out")
         for name, why in _FORBIDDEN.items()
         if any(argument.split("=", 1)[0] == name for argument in board.capture.cmdline.split())
     ]
     if any(argument.startswith("panic=") and not argument[6:].strip("0") for argument in board.capture.cmdline.split()):
         faults.append(
-            Fault("capture.cmdline: panic=0 cannot be used", where=str(board.path),
+            Fault("capture.cmdline: panic=0 cannot be used", where=where,
                   why="a capture that fails would hang for ever", hint="leave it out: panic=5 is there")
         )  # fmt: skip
     room = board.arch.command_line_size - 1 - _KEXEC_APPENDS
@@ -76,7 +77,7 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         faults.append(
             Fault(
                 f"capture.cmdline: the whole line has {len(line.encode())} bytes, {room} fit",
-                where=str(board.path),
+                where=where,
                 why=f"{board.arch.name} kernels take {board.arch.command_line_size} bytes, and kexec adds its own",
                 hint=f"shorten it; the whole line: {line}",
             )

@@ -63,7 +63,7 @@ def calibrate(
     if largest:
         raise user_error(
             f"the image set does not capture with its own crashkernel=: {largest}",
-            where=str(board.path),
+            where=board.where("memory", "crashkernel"),
             hint=f"see doit crashtest BOARD={board.name}",
         )
     tell(high, "captures")

@@ -93,7 +93,7 @@ def cases(board: Board) -> list[Case]:
     found = [case for case in CASES if case.way in board.logs.picked]
     if not found:
         raise user_error(
-            f"the board {board.name} picks no other way to keep a log", where=str(board.path),
+            f"the board {board.name} picks no other way to keep a log", where=board.where("logs"),
             hint="add [logs.ramoops], [logs.netconsole] …: docs/logs.md",
         )  # fmt: skip
     return found
@@ -169,7 +169,8 @@ def _listening(board: Board, way: str) -> Iterator[list[bytes]]:
             receiver.bind(("127.0.0.1", net.port))
         except OSError as error:
             raise user_error(
-                f"cannot listen to UDP port {net.port} of 127.0.0.1: {error.strerror}", where=str(board.path),
+                f"cannot listen to UDP port {net.port} of 127.0.0.1: {error.strerror}",
+                where=board.where("logs", "netconsole", "port"),
                 hint="end what listens there, or give logs.netconsole another port",
             ) from error  # fmt: skip
         receiver.settimeout(0.5)

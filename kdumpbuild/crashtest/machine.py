@@ -106,7 +106,7 @@ def command_line(board: Board, boot: Boot) -> str:
     text = " ".join(word for word in words if word)
     if len(text) >= board.arch.command_line_size:
         raise user_error(
-            f"the kernel's command line has {len(text)} characters", where=str(board.path),
+            f"the kernel's command line has {len(text)} characters", where=board.where("machine", "cmdline"),
             why=f"{board.arch.name} takes {board.arch.command_line_size - 1}", hint="shorten [machine] cmdline",
         )  # fmt: skip
     return text
@@ -191,7 +191,7 @@ def run_machine(
     if ended.in_time and ended.status > 0 and not console.boots:
         said = log.read_text(encoding="utf-8", errors="replace")
         raise user_error(
-            f"QEMU could not run the board {board.name}: exit code {ended.status}", where=str(board.path),
+            f"QEMU could not run the board {board.name}: exit code {ended.status}", where=board.where("machine"),
             why=run.tail(said), hint=f"look at [machine] in the board file, and at `{command[0]} -M help`",
         )  # fmt: skip
     return Run(console, tuple(command), ended.seconds, ended.status, ended.in_time)

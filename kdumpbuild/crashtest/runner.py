@@ -182,10 +182,10 @@ def _check_machine(board: Board, trigger: Trigger, qemu: Path | None) -> None:
     old = too_old(board, qemu)
     if old:
         hint = "docs/crashtest.md says where to get one; QEMU= names its folder"
-        raise user_error(old, where=str(board.path), hint=hint)
+        raise user_error(old, where=board.where("machine", "qemu"), hint=hint)
     if trigger.outlives_watchdog and not has_watchdog(board, qemu):
         raise user_error(
-            f"there is no watchdog to outlive on the board {board.name}", where=str(board.path),
+            f"there is no watchdog to outlive on the board {board.name}", where=board.where("watchdog"),
             why="the product has no [watchdog], or this QEMU has none that resets the machine ([machine] watchdog)",
             hint="use another TRIGGER",
         )  # fmt: skip
@@ -316,7 +316,8 @@ def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
     arguments = machine_of(board).reset
     if not arguments:
         raise user_error(
-            f"the board {board.name} names no hardware watchdog for its QEMU machine", where=str(board.path),
+            f"the board {board.name} names no hardware watchdog for its QEMU machine",
+            where=board.where("machine", "reset"),
             hint='write [machine] reset = ["-device", "i6300esb"], and build its driver into the production kernel',
         )  # fmt: skip
     return arguments

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def bring(tree: KernelTree, board: Board, plain: Path, labelled: Path) -> None:
     """Put the board's blob to ``plain``, and the same with labels to ``labelled``."""
     if board.own_dtb is None:
-        source = dtsfiles.find(tree, board.arch.name, board.dtb, f"{board.path}: dtb")
+        source = dtsfiles.find(tree, board.arch.name, board.dtb, board.where("dtb"))
         dtsfiles.compile_source(tree, source, plain, labels=False)
         dtsfiles.compile_source(tree, source, labelled, labels=True)
         return
@@ -35,7 +35,7 @@ def bring(tree: KernelTree, board: Board, plain: Path, labelled: Path) -> None:
 def read_board_fdt(blob: Path, board: Board) -> Fdt:
     """Read a blob and check that it is a whole tree of the board's architecture. Raises UserError when it is not."""
     tree = read_fdt(blob)
-    where = f"{board.path}: dtb"
+    where = board.where("dtb")
     root = tree.root
     if any(node.base_name in ("fragment", "__overlay__") or node.child("__overlay__") for node in root.children):
         raise user_error(

@@ -13,7 +13,7 @@ from kdumpbuild.derive.walk import PARENT, Need, Skipped, Walked, walk
 from kdumpbuild.errors import Fault, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kdumpbuild.derive.index import TreeIndex
     from kdumpbuild.derive.nodes import DeviceNodes
@@ -85,15 +85,17 @@ class Derived:
 
 
 def derive(
-    nodes: DeviceNodes, index: TreeIndex, symbols: Symbols, wishes: Wishes, *, board_symbol: str, where: str,
+    nodes: DeviceNodes, index: TreeIndex, symbols: Symbols, wishes: Wishes, *, board_symbol: str,
+    where: Callable[[str], str],
 ) -> Derived:  # fmt: skip
     """Return the symbols that a device tree asks for. Raises UserError for nodes that are named and are not there.
 
-    ``board_symbol`` is the symbol under which the kernel builds this device tree, if it does.
+    ``board_symbol`` is the symbol under which the kernel builds this device tree, if it does; ``where`` gives the
+    place of a key of the board file, for errors.
     """
     matcher = Matcher(index, symbols, wishes.answers)
     wanted = list(_machine(nodes, matcher, board_symbol))
-    left_out = {node.path for node in named(nodes, wishes.without, f"{where}.without")}
+    left_out = {node.path for node in named(nodes, wishes.without, where("without"))}
     walked = walk(
         nodes,
         starts(nodes, matcher, wishes, where),

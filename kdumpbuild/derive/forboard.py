@@ -92,7 +92,7 @@ class BoardDrivers:
 
     def told(self) -> list[str]:
         """Return what the user should know: nodes that are not mapped and without which it may work all the same."""
-        where = f"{self.board.path}: drivers"
+        where = self.board.where("drivers")
         return [str(unmapped.fault(where)) for unmapped in self.derived.unmapped if not unmapped.essential]
 
 
@@ -100,7 +100,6 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     """Derive a board's drivers. Raises UserError for what the board file names wrongly, and for what must be mapped."""
     assert board.drivers is not None  # noqa: S101  # the caller's promise
     drivers = board.drivers
-    where = f"{board.path}: drivers"
     nodes = DeviceNodes(read_board_fdt(blob, board))
     index = open_index(kconfig.tree, board.arch.name, cache)
     wishes = Wishes(
@@ -110,6 +109,10 @@ def derive_board(board: Board, kconfig: KernelKconfig, blob: Path, cache: Path |
     name = board.dtb.rpartition("/")[2].removesuffix(".dtb")
 
     board_symbol = index.boards.get(name, "") if board.own_dtb is None else ""
+
+    def where(key: str) -> str:
+        return f"{board.where('drivers', key)}: drivers.{key}"
+
     found = derive(nodes, index, KconfigSymbols(kconfig), wishes, board_symbol=board_symbol, where=where)
-    found.check(where)
+    found.check(board.where("drivers"))
     return BoardDrivers(board, found, tuple(hazards(nodes, found, found.matcher)), found.matcher.others)

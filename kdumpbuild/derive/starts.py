@@ -11,7 +11,7 @@ from kdumpbuild.derive.walk import Need
 from kdumpbuild.errors import Fault, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kdumpbuild.derive.match import Matcher
     from kdumpbuild.derive.nodes import DeviceNodes
@@ -43,7 +43,7 @@ class Wishes:
     answers: Mapping[str, str] = field(default_factory=dict)
 
 
-def starts(nodes: DeviceNodes, matcher: Matcher, wishes: Wishes, where: str) -> list[Need]:
+def starts(nodes: DeviceNodes, matcher: Matcher, wishes: Wishes, where: Callable[[str], str]) -> list[Need]:
     """Return the nodes from which everything is found. Raises UserError for every node that is named wrongly."""
     given: list[tuple[str, str]] = [("storage", wishes.storage)] if wishes.storage else []
     console = wishes.console or stdout(nodes) or _alias(nodes, wishes.tty)
@@ -55,19 +55,20 @@ def starts(nodes: DeviceNodes, matcher: Matcher, wishes: Wishes, where: str) -> 
     if not console:
         faults.append(
             Fault(
-                "the device tree does not say which node the console is", where=where,
+                "the device tree does not say which node the console is", where=where("console"),
                 why=f"/chosen has no stdout-path, and no alias fits console={wishes.tty or '(not given)'}",
                 hint='name it: console = "serial0", a path or a &label',
             )
         )  # fmt: skip
     for role, name in given:
+        key = role.replace("asked for", "nodes")
         try:
-            node = nodes.find(name, f"{where}.{role.replace('asked for', 'nodes')}")
+            node = nodes.find(name, where(key))
         except UserError as error:
             faults += error.faults
             continue
         if not nodes.available(node):
-            faults.append(_switched_off(nodes, node, role, where))
+            faults.append(_switched_off(nodes, node, where(key)))
         found += [Need(node, role) for node in (_stores(nodes, matcher, node) if role == "storage" else [node])]
     if faults:
         raise UserError(*faults)
@@ -128,10 +129,10 @@ def _stores(nodes: DeviceNodes, matcher: Matcher, node: Node) -> list[Node]:
     return below or [node]
 
 
-def _switched_off(nodes: DeviceNodes, node: Node, role: str, where: str) -> Fault:
+def _switched_off(nodes: DeviceNodes, node: Node, where: str) -> Fault:
     off = node if not node.enabled else next(n for n in nodes.ancestors(node) if not n.enabled)
     return Fault(
-        f"{role}: {node.path} is switched off in the device tree",
+        f"{node.path} is switched off in the device tree",
         where=where,
         why=f'{off.path} has status = "{off.string("status")}"',
         hint="name the node that the board uses, or switch this one on in the board's device tree",

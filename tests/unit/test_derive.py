@@ -145,7 +145,7 @@ def test_what_the_storage_hangs_on_must_be_mapped(tmp_path: Path, kconfig: Kerne
         toy.derived(tmp_path, board, kconfig)
     (fault,) = caught.value.faults
     assert str(fault) == (
-        "/boards/toy.toml: drivers: /clock (toy,unheard-of): no driver in this kernel tree\n"
+        "/boards/toy.toml: /clock (toy,unheard-of): no driver in this kernel tree\n"
         "  needed for the storage: /mmc -> clocks -> /clock\n"
         '  hint: answer it in [drivers.answers]: "toy,unheard-of" = "CONFIG_X", or "" when it needs no driver'
     )
