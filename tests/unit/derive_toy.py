@@ -17,6 +17,8 @@ from tests.kernel.support import fake_toolchain, without_spaces
 
 TREE = without_spaces(Path(__file__).resolve().parents[1] / "data/derive/linux")
 DTB = "toy1-board.dtb"
+_BLOBS = tempfile.TemporaryDirectory(prefix="kdumpbuild-test-dtb-")
+"""What ``compiled`` made, until the tests end."""
 
 
 def toy_kconfig(folder: Path) -> KernelKconfig:
@@ -38,7 +40,7 @@ def toy_board(
 
 def compiled(source: str) -> Path:
     """Return a blob of a device tree's source, labels kept."""
-    folder = Path(tempfile.mkdtemp(prefix="kdumpbuild-test-dtb-"))
+    folder = Path(tempfile.mkdtemp(dir=_BLOBS.name))
     (folder / "x.dts").write_text(f"/dts-v1/;\n{source}")
     run(["dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-o", folder / "x.dtb", folder / "x.dts"], what="compile a tree")
     return folder / "x.dtb"
