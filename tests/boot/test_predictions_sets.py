@@ -6,18 +6,23 @@ they are built is shown by test_crashtest.py.
 
 from __future__ import annotations
 
+import gzip
 import re
-from typing import TYPE_CHECKING
+import struct
+from pathlib import Path
 
+import drgn
 import pytest
 
-from kdumpbuild.crashtest import render
+from kdumpbuild.checks.engine import check_facts
+from kdumpbuild.checks.gather import Given, gather
+from kdumpbuild.crashtest import Options, render
+from kdumpbuild.errors import UserError
+from kdumpbuild.formats.initramfs import read_initramfs
 from kdumpbuild.run import run
-from tests.boot.changed import changed
+from tests.boot.changed import changed, plain_load
 from tests.boot.test_crashtest import Bench, bench_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.fuzz.readers import cpio, uboot
 
 pytestmark = pytest.mark.boot
 
@@ -27,6 +32,11 @@ MIB = 1 << 20
 @pytest.fixture
 def arm(built: Path, tmp_path: Path) -> Bench:
     return bench_of("arm-virt", built, tmp_path)
+
+
+@pytest.fixture
+def arm64(built: Path, tmp_path: Path) -> Bench:
+    return bench_of("arm64-virt", built, tmp_path)
 
 
 def machine_tree(bench: Bench, folder: Path) -> Path:
@@ -50,3 +60,150 @@ def test_kexec_s_is_not_there_on_arm(arm: Bench, tmp_path: Path) -> None:
     assert verdict.failure.code == "load-failed", render(verdict)
     assert re.search("not implemented|not supported|not available", bad.console + verdict.failure.why, re.IGNORECASE)
     assert not changed(arm, tmp_path / "good").finds("KD041")
+
+
+# -- loading ------------------------------------------------------------------------------------------------------
+
+
+def test_loading_is_switched_off(arm: Bench, tmp_path: Path) -> None:
+    bad = changed(arm, tmp_path)
+    argument = "sysctl.kernel.kexec_load_disabled=1"
+    assert bad.finds("KD011", cmdline=f"crashkernel=16M {argument}")
+    verdict = bad.crash(Options(cmdline=argument, install=plain_load(tmp_path)))
+    assert verdict.failure is not None, render(verdict)
+    assert verdict.failure.code == "load-failed", render(verdict)
+    assert "Operation not permitted" in bad.console
+
+
+def test_a_capture_kernel_for_another_architecture(arm: Bench, arm64: Bench, tmp_path: Path) -> None:
+    other = arm64.image_set
+    files = {"zImage": other.kernel.read_bytes(), "capture.config": other.capture_config.read_bytes()}
+    bad = changed(arm, tmp_path, files=files)
+    report = check_facts(gather(Given(config=arm.image_set.production_config, capture_config=other.capture_config)))
+    assert "KD059" in {finding.id for finding in report.findings}
+    with pytest.raises(UserError, match="different architectures"):
+        bad.judge()
+    verdict = bad.crash(Options(deadline=60))
+    assert verdict.failure is not None, render(verdict)
+    assert verdict.failure.code == "no-capture-kernel", render(verdict)
+    assert not changed(arm, tmp_path / "good").finds("KD059")
+
+
+@pytest.mark.parametrize("form", ["gzip", "zboot"])
+def test_forms_of_the_kernel_that_kexec_cannot_read(arm64: Bench, tmp_path: Path, form: str) -> None:
+    """Debian 12 has kexec-tools 2.0.25: it unpacks Image.gz itself, for kexec -s as well, and knows no zboot."""
+    packed = gzip.compress(arm64.image_set.kernel.read_bytes())
+    if form == "zboot":  # as in drivers/firmware/efi/libstub/zboot-header.S, as far as loaders look
+        head = struct.pack("<4s4sII8s8sI", b"MZ\0\0", b"zimg", 64, len(packed), b"", b"gzip", 0)
+        packed = head.ljust(64, b"\0") + packed
+    given = changed(arm64, tmp_path, files={"Image": packed})
+    fires = given.finds("KD035", kexec_tools=(2, 0, 25))
+    assert fires is (form == "zboot")
+    verdict = given.crash()
+    assert verdict.passed is not fires, render(verdict)
+    if fires:
+        assert verdict.failure is not None
+        assert verdict.failure.code == "load-failed", render(verdict)
+
+
+def test_a_command_line_that_is_too_long(arm: Bench, tmp_path: Path) -> None:
+    bad = changed(arm, tmp_path, conf={"KDUMP_CMDLINE": "{} " + "x" * 1000})
+    assert bad.finds("KD055")
+    verdict = bad.crash()
+    assert not verdict.passed, render(verdict)
+    assert not changed(arm, tmp_path / "good").finds("KD055")
+
+
+@pytest.mark.parametrize("arch", ["arm", "arm64"])
+def test_a_device_tree_without_memory(request: pytest.FixtureRequest, tmp_path: Path, arch: str) -> None:
+    """kexec tells a capture kernel on arm by mem= where its memory is; on arm64 it only narrows what the tree says."""
+    bench: Bench = request.getfixturevalue(arch)
+    tree = machine_tree(bench, tmp_path)
+    run(["fdtput", "-r", tree, "/memory@40000000"], what="take the memory out of a device tree")
+    run(["fdtput", "-d", tree, "/chosen", "kaslr-seed"], what="take the seed out of a device tree")
+    conf = {"KDUMP_DTB": tree.name, "KDUMP_KEXEC_ARGS": "-c" if arch == "arm64" else "{}"}
+    bad = changed(bench, tmp_path, conf=conf, files={tree.name: tree.read_bytes()})
+    fires = bad.finds("KD039", dtb=tree)
+    assert fires is (arch == "arm64")
+    verdict = bad.crash(Options(deadline=60))
+    assert verdict.passed is not fires, render(verdict)
+
+
+# -- the capture system -------------------------------------------------------------------------------------------
+
+
+def test_an_initramfs_that_is_wrapped_for_u_boot(arm: Bench, tmp_path: Path) -> None:
+    data = arm.image_set.initramfs.read_bytes()
+    bad = changed(arm, tmp_path, files={arm.image_set.initramfs.name: uboot(data)})
+    assert bad.finds("KD060")
+    verdict = bad.crash()
+    assert not verdict.passed, render(verdict)
+    assert "invalid magic at start of compressed archive" in bad.console
+    assert not changed(arm, tmp_path / "good").finds("KD060")
+
+
+def test_an_initramfs_that_cannot_filter(arm: Bench, tmp_path: Path) -> None:
+    """All of memory is what is left, and it takes its time."""
+    entries = read_initramfs(arm.image_set.initramfs).entries
+    kept = [(entry.name, entry.mode, entry.data) for entry in entries if entry.name != "bin/makedumpfile"]
+    assert len(kept) == len(entries) - 1
+    bad = changed(arm, tmp_path, files={arm.image_set.initramfs.name: gzip.compress(cpio(kept))})
+    assert bad.finds("KD068")
+    verdict = bad.crash()
+    assert verdict.form == "raw", render(verdict)
+    good = changed(arm, tmp_path / "good")
+    assert not good.finds("KD068")
+    assert good.crash().form == "filtered"
+
+
+def test_a_console_that_the_board_does_not_have(arm: Bench, tmp_path: Path) -> None:
+    """The dump is there, and nobody hears the capture kernel."""
+    tree = machine_tree(arm, tmp_path)
+    starts = "Run /init as init process"
+    good = changed(arm, tmp_path / "good")
+    assert not good.finds("KD086", dtb=tree)
+    assert good.crash().passed
+    heard = good.console.count(starts)
+    cmdline = re.search(r"^KDUMP_CMDLINE='(.*)'$", arm.image_set.load_conf.read_text(), re.MULTILINE)
+    assert cmdline is not None
+    deaf = cmdline[1].replace("console=ttyAMA0", "console=ttyS0")
+    assert deaf != cmdline[1]
+    bad = changed(arm, tmp_path, conf={"KDUMP_CMDLINE": deaf})
+    assert bad.finds("KD086", dtb=tree)
+    verdict = bad.crash()
+    assert verdict.passed, render(verdict)
+    assert bad.console.count(starts) == heard - 1
+
+
+# -- reading the dump ---------------------------------------------------------------------------------------------
+
+
+def test_a_vmlinux_without_debug_information(arm: Bench, tmp_path: Path) -> None:
+    stripped = tmp_path / "vmlinux"
+    vmlinux = arm.image_set.production_vmlinux
+    command: list[str | Path] = ["arm-linux-gnueabihf-objcopy", "--strip-debug", vmlinux, stripped]
+    run(command, what="strip a vmlinux")
+    bad = changed(arm, tmp_path, files={"debug/vmlinux": stripped.read_bytes()})
+    assert bad.finds("KD006")
+    verdict = bad.crash()
+    assert not verdict.passed, render(verdict)
+    assert not changed(arm, tmp_path / "good").finds("KD006")
+
+
+def test_compressed_dumps_of_arm_are_not_for_drgn_itself(arm: Bench, tmp_path: Path) -> None:
+    as_built = changed(arm, tmp_path)
+    assert as_built.finds("KD072", makedumpfile_options=("-z", "-d", "31"))
+    assert not as_built.finds("KD072")
+    verdict = as_built.crash()
+    assert verdict.passed, render(verdict)
+    vmcore = Path(verdict.places["dump"]) / "vmcore"
+    program = drgn.Program()
+    with pytest.raises(drgn.FaultError):
+        read(program, vmcore, as_built.files.production_vmlinux)
+
+
+def read(program: drgn.Program, vmcore: Path, vmlinux: Path) -> str:
+    """Return the name of the first task, as drgn alone finds it."""
+    program.set_core_dump(vmcore)
+    program.load_debug_info([vmlinux])
+    return str(program["init_task"].comm.string_())

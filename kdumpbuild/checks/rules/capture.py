@@ -233,10 +233,11 @@ def unknown_interrupt(case: Case) -> Iterator[Hit]:
     "KD059", Severity.ERROR, "The capture kernel is for another architecture",
     needs=(Input.CAPTURE, Input.PRODUCTION),
     advice="Build both kernels for the same architecture.",
-    source="kexec-tools: the architecture of the running kernel decides",
+    source="kexec-tools, kexec/arch/arm/kexec-zImage-arm.c, zImage_arm_probe(); crashed in QEMU",
 )  # fmt: skip
 def other_arch(case: Case) -> Iterator[Hit]:
-    """kexec on an arm64 kernel loads arm64 images, on an arm kernel arm images, whatever the CPU could run."""
+    """kexec on an arm64 kernel loads arm64 images, on an arm kernel arm images, whatever the CPU could run. kexec
+    for arm takes any file for a zImage: it loads, and after the crash nothing more is heard."""
     capture, production = case.capture.on("ARM64"), case.production.on("ARM64")
     known = all(config.on("ARM64", "ARM") for config in (case.capture, case.production))
     if known and capture != production:

@@ -112,19 +112,17 @@ def lpae_alignment(case: Case) -> Iterator[Hit]:
     "KD035", Severity.ERROR, "This kexec cannot read the kernel's form",
     needs=(Input.IMAGE,), arches=("arm64",),
     advice="Give kexec the plain Image (arch/arm64/boot/Image).",
-    source='kexec-tools commits fc7b83b and 8f08e3b ("zboot: enable arm64 kexec_load for zboot image") (in 2.0.28); '
-    "kdump-utils issue 22",
+    source='kexec-tools commits f4c1caa ("Add support for handling zlib compressed (Image.gz) image") (in 2.0.20), '
+    'fc7b83b and 8f08e3b ("zboot: enable arm64 kexec_load for zboot image") (in 2.0.28); kdump-utils issue 22',
 )  # fmt: skip
 def image_form(case: Case) -> Iterator[Hit]:
     """A kernel in EFI zboot form (vmlinuz.efi, EFI_ZBOOT) or packed with gzip is no Image. Old kexec-tools say "Cannot
-    determine the file type", and kexec_file_load takes neither."""
+    determine the file type"; newer ones unpack both, for kexec -s as well."""
     image, name = case.image, case.facts.image_name
     least = {"zboot": (2, 0, 28), "gzip": (2, 0, 20)}.get(image.form)
     if least is None:
         return
-    if case.facts.file_load:
-        yield Hit(f"it is in the form {image.form}, which kexec -s does not take", name)
-    elif (version := case.kexec_tools) < least:
+    if (version := case.kexec_tools) < least:
         yield Hit(f"it is in the form {image.form}, and kexec-tools is {show(version)}", name)
 
 
@@ -173,13 +171,14 @@ def kaslr_seed(case: Case) -> Iterator[Hit]:
 
 @rule(
     "KD039", Severity.WARNING, "This device tree cannot be given to kexec",
-    needs=(Input.DTB,),
+    needs=(Input.DTB,), arches=("arm64",),
     advice="Leave --dtb away: kexec then takes the live tree from /sys/firmware/fdt, as the boot loader made it.",
-    source="Russell King on the kexec list, 2020-04-08: kexec never adds memory nodes",
+    source="Russell King on the kexec list, 2020-04-08: kexec never adds memory nodes; crashes in QEMU",
 )  # fmt: skip
 def no_memory(case: Case) -> Iterator[Hit]:
     """A tree from the kernel's build often describes no memory: the boot loader fills it in, and disables and edits
-    more. kexec adds nothing of this, and a capture kernel that gets such a tree does not find its RAM."""
+    more. kexec adds nothing of this, and an arm64 capture kernel that gets such a tree does not find its RAM. On arm
+    kexec-tools adds mem=, which says where it is."""
     tree = case.booted_dtb
     if not tree.memory:
         what = "its memory node is empty" if tree.memory_nodes else "it has no memory node"
