@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 DEFCONFIGS = "defconfigs.md"
 """The page that :mod:`kdumpbuild.checks.defconfigs` makes from kernel trees."""
 
+PROOFS = "proofs.md"
+"""The page that the project's tests make: how each rule is shown to be right."""
+
 _MADE = "<!-- Made by `python -m kdumpbuild.checks.docs`. Change the rule, not this page. -->\n"
 
 
@@ -44,7 +47,10 @@ def _list() -> str:
         for rule in all_rules()
     ]
     head = "| Rule | Severity | For | What it finds | Needs |\n|---|---|---|---|---|\n"
-    intro = f"What they find in the kernels' own configurations: [{DEFCONFIGS}]({DEFCONFIGS})."
+    intro = (
+        f"What they find in the kernels' own configurations: [{DEFCONFIGS}]({DEFCONFIGS}). How each is proved: "
+        f"[{PROOFS}]({PROOFS})."
+    )
     return f"{_MADE}# The rules of the preflight\n\n{intro}\n\n{head}" + "\n".join(rows) + "\n"
 
 
@@ -80,7 +86,7 @@ def main(folder: Path) -> None:
     for name, text in made.items():
         write_text(folder / name, text)
     for path in folder.glob("*.md"):
-        if path.name not in made and path.name != DEFCONFIGS:
+        if path.name not in made and path.name not in (DEFCONFIGS, PROOFS):
             path.unlink()
 
 

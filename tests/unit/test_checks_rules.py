@@ -232,8 +232,8 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(production=config(ARM_LPAE="y"), kexec_tools=(2, 0, 29)),
     ),
     "KD035": (
-        arm64(image=read_arm64_image(gzip.compress(image())), file_load=True),
-        arm64(image=read_arm64_image(image()), file_load=True),
+        arm64(image=read_arm64_image(b"MZ\0\0zimg" + bytes(100)), kexec_tools=(2, 0, 25)),
+        arm64(image=read_arm64_image(gzip.compress(image())), kexec_tools=(2, 0, 25), file_load=True),
     ),
     "KD037": (
         arm(kexec_tools=(2, 0, 20), kernel=(5, 10)),
@@ -243,7 +243,7 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm64(dtb=tree("chosen { kaslr-seed = <1 2>; };"), production=config(KEXEC="y", RANDOMIZE_BASE="n")),
         arm64(dtb=tree("chosen { kaslr-seed = <1 2>; };"), production=config(KEXEC_FILE="y", RANDOMIZE_BASE="n")),
     ),
-    "KD039": (arm(dtb=tree("memory { device_type = \"memory\"; reg = <0 0>; };")), arm(dtb=tree(MEMORY))),
+    "KD039": (arm64(dtb=tree("memory { device_type = \"memory\"; reg = <0 0>; };")), arm64(dtb=tree(MEMORY))),
     "KD040": (
         arm(dtb=tree("chosen { linux,uefi-system-table = <0 0x40000000>; };")),
         arm(dtb=tree("chosen { };")),

@@ -110,7 +110,7 @@ def lpae_alignment(case: Case) -> Iterator[Hit]:
 
 @rule(
     "KD035", Severity.ERROR, "This kexec cannot read the kernel's form",
-    needs=(Input.IMAGE,), arches=("arm64",),
+    needs=(Input.IMAGE, Input.KEXEC_TOOLS), arches=("arm64",),
     advice="Give kexec the plain Image (arch/arm64/boot/Image).",
     source='kexec-tools commits f4c1caa ("Add support for handling zlib compressed (Image.gz) image") (in 2.0.20), '
     'fc7b83b and 8f08e3b ("zboot: enable arm64 kexec_load for zboot image") (in 2.0.28); kdump-utils issue 22',
