@@ -50,7 +50,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 def run_dash(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a script as BitBake does: in dash where /bin/sh is it, and to the first failure."""
-    prelude = "set -e\nbbfatal() { echo \"FATAL: $*\" >&2; exit 1; }\n"
+    prelude = "set -e\nbbfatal() { echo \"FATAL: $*\" >&2; exit 1; }\nbbfatal_log() { bbfatal \"$@\"; }\n"
     return subprocess.run(
         ["dash", "-c", prelude + script],
         env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, text=True, check=False,

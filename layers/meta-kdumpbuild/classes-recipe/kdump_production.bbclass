@@ -20,9 +20,9 @@ python () {
 kdump_production_configure() {
     out="${WORKDIR}/kdump-production"
     install -m 0644 ${B}/.config ${WORKDIR}/kdump-before.config
-    # The tool says which line does not hold, and which dependency is in its way.
+    # The tool says which line does not hold, and which dependency is in its way. bbfatal_log: BitBake shows the log.
     if ! kdump_tool "config:${KDUMP_BOARD_NAME}" KERNEL_CONFIG="${WORKDIR}/kdump-before.config" OUT="$out" CACHE="$out/cache"; then
-        bbfatal "the config of ${PN} cannot be made ready for kdump; kdumpbuild says why, above"
+        bbfatal_log "the config of ${PN} cannot be made ready for kdump; kdumpbuild says why at the end of the log"
     fi
     install -m 0644 "$out/work/${KDUMP_BOARD_NAME}/production.config" ${B}/.config
     ${KERNEL_CONFIG_COMMAND}

@@ -42,7 +42,7 @@ do_compile() {
         set -- "$@" KERNEL_BUILD="${KDUMP_KERNEL_BUILD}"
     fi
     if ! kdump_tool build "$@"; then
-        bbfatal "the image set of ${KDUMP_BOARD} could not be built; kdumpbuild says why, above"
+        bbfatal_log "the image set of ${KDUMP_BOARD} could not be built; kdumpbuild says why at the end of the log"
     fi
 }
 
