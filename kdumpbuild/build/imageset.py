@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 MANIFEST_FORMAT = 1
 _PACKAGES = ("doit", "jinja2", "kconfiglib")
-_SCRIPTS = (
+SCRIPTS = (
     "kdump-load", "kdump.service", "S10kdump",
     "kdump-collect", "kdump-collect.service", "S11kdump-collect",
     "kdump-ctl",
 )  # fmt: skip
-_SHARED = {"kdump-device.sh": "device.sh", "kdump-slots.sh": "slots.sh"}
+"""What the target runs, from templates/target; the layers install it."""
+SHARED = {"kdump-device.sh": "device.sh", "kdump-slots.sh": "slots.sh"}
 """Parts of the capture system that the production side sources as well, by their names in the set."""
 
 
@@ -139,10 +140,10 @@ def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> 
         dtb="",
     )
     files.write_text(made.load_conf, conf)
-    for name in _SCRIPTS:
+    for name in SCRIPTS:
         text = (resources.TEMPLATES / "target" / name).read_text(encoding="utf-8")
         files.write_text(made.folder / name, text, mode=0o644 if name.endswith(".service") else 0o755)
-    for name, part in _SHARED.items():
+    for name, part in SHARED.items():
         files.write_text(made.folder / name, (resources.TEMPLATES / "initramfs/lib" / part).read_text(encoding="utf-8"))
     files.write_text(made.folder / "kdump-collect.conf", scripts.collect_conf(board))
     config = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))

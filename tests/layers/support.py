@@ -10,11 +10,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdumpbuild.build import imageset
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 META = REPOSITORY / "layers" / "meta-kdumpbuild"
+# What runs on the target, of the image set's files, and what it reads; the kernel is beside it.
+INSTALLED = {
+    *(name for name in imageset.SCRIPTS if not name.endswith(".service") and not name.startswith("S1")),
+    *imageset.SHARED, "kdump-load.conf", "kdump-collect.conf", "initramfs.cpio.gz", "SHA256SUMS", "manifest.json",
+}  # fmt: skip
 
 
 def _for_make() -> Path:

@@ -12,7 +12,7 @@ import pytest
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.settings import VARIABLES
-from tests.layers.support import EXTERNAL, REPOSITORY
+from tests.layers.support import EXTERNAL, INSTALLED, REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,9 +116,14 @@ def test_what_is_given_is_not_built(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arch", "values", "image"), [("arm", {}, "zImage"), ("arm64", {"BR2_aarch64": "y"}, "Image")])
 def test_files_for_the_target(arch: str, values: dict[str, str], image: str, tmp_path: Path) -> None:
     found = sections(make(tmp_path, BR2_PACKAGE_KDUMPBUILD_BOARD=f'"{arch}-virt"', **values))
-    installed = {line.rpartition("/usr/lib/kdumpbuild/")[2] for line in found["target"]}
-    assert installed == {image, "initramfs.cpio.gz", "kdump-load", "kdump-load.conf", "SHA256SUMS", "manifest.json"}
-    assert all(f"/out/{arch}-virt/" in line for line in found["target"])
+    lines = [line for line in found["target"] if line.startswith("install ")]
+    installed = {line.split()[-1] for line in lines}
+    set_files = {f"/o/target/usr/lib/kdumpbuild/{name}" for name in (image, *INSTALLED)}
+    assert installed == {*set_files, "/o/target/etc/sysctl.d/60-kdump.conf"}
+    assert {line.split()[-1].rpartition("/")[2] for line in lines if "0755" in line} == {
+        "kdump-load", "kdump-collect", "kdump-ctl",
+    }  # fmt: skip
+    assert all(f"/out/{arch}-virt/" in line for line in lines)
 
 
 @pytest.mark.parametrize(("arch", "values"), [("arm", {}), ("arm64", {"BR2_aarch64": "y"})])

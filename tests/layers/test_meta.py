@@ -17,8 +17,9 @@ from kas.configschema import CONFIGSCHEMA
 from oelint_parser.cls_stash import Stash
 
 from kdumpbuild import __version__, resources
+from kdumpbuild.build import imageset
 from kdumpbuild.settings import VARIABLES
-from tests.layers.support import EXTERNAL, META, REPOSITORY, expand, run_dash, shell_functions
+from tests.layers.support import EXTERNAL, INSTALLED, META, REPOSITORY, expand, run_dash, shell_functions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,12 +141,23 @@ def test_kas_takes_the_file(path: Path) -> None:
 
 # The shell of the classes.
 
+
+def class_value(name: str) -> str:
+    """Return a variable of kdumpbuild.bbclass as it is written."""
+    text = (META / "classes-recipe" / "kdumpbuild.bbclass").read_text(encoding="utf-8")
+    match = re.search(rf'^{name} = "(.*)"$', text, re.MULTILINE)
+    assert match, name
+    return match[1]
+
+
 VALUES = {
     "KDUMP_COMMAND": "kdumpbuild", "KDUMP_BOARD": "/bsp/my board.toml", "KDUMP_BOARD_NAME": "my board",
     "KDUMP_BOARD_PATH": "", "STAGING_KERNEL_DIR": "/k", "TARGET_PREFIX": "arm-",
     "KERNEL_CC": "arm-gcc  -marm -fuse-ld=bfd -ffile-prefix-map=/a=/b", "KERNEL_LD": "arm-ld.bfd  ",
     "BUILD_CC": "gcc ", "BUILD_CFLAGS": "-O2 -isystem/x", "BUILD_LDFLAGS": "-L/y", "KDUMP_SYSROOT": "/target",
     "KDUMP_KERNEL_BUILD": "", "KDUMP_IMAGE": "zImage", "KDUMP_DIR": "/usr/lib/kdumpbuild", "sysconfdir": "/etc",
+    "KDUMP_FILES": class_value("KDUMP_FILES").replace("${KDUMP_IMAGE}", "zImage"),
+    "KDUMP_SCRIPTS": class_value("KDUMP_SCRIPTS"), "sbindir": "/usr/sbin",
     "systemd_system_unitdir": "/usr/lib/systemd/system", "MACHINE": "gateway", "PN": "linux-x",
     "@oe.utils.parallel_make(d) or 1": "4",
     "@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)": "true",
@@ -255,10 +267,7 @@ def test_a_line_that_the_kernel_takes_back_ends_do_configure(tmp_path: Path, fak
 def image_set(folder: Path) -> Path:
     made = folder / "b" / "out" / "my board"
     (made / "debug").mkdir(parents=True)
-    for name in (
-        "zImage", "initramfs.cpio.gz", "kdump-load.conf", "SHA256SUMS", "manifest.json", "kdump-load", "S10kdump",
-        "kdump.service", "debug/vmlinux",
-    ):  # fmt: skip
+    for name in ("zImage", "60-kdump.conf", "debug/vmlinux", *imageset.SCRIPTS, *INSTALLED):
         (made / name).write_text(name, encoding="utf-8")
     return made
 
@@ -270,18 +279,18 @@ def test_what_the_target_needs_is_installed_and_no_more(tmp_path: Path) -> None:
     installed = {
         path.relative_to(tmp_path / "d").as_posix(): path.stat().st_mode & 0o777
         for path in (tmp_path / "d").rglob("*")
-        if path.is_file()
+        if path.is_file() and not path.is_symlink()
     }
+    scripts = {"kdump-load", "kdump-collect", "kdump-ctl"}
     assert installed == {
-        "usr/lib/kdumpbuild/zImage": 0o644,
-        "usr/lib/kdumpbuild/initramfs.cpio.gz": 0o644,
-        "usr/lib/kdumpbuild/kdump-load.conf": 0o644,
-        "usr/lib/kdumpbuild/SHA256SUMS": 0o644,
-        "usr/lib/kdumpbuild/manifest.json": 0o644,
-        "usr/lib/kdumpbuild/kdump-load": 0o755,
+        **{f"usr/lib/kdumpbuild/{name}": 0o755 if name in scripts else 0o644 for name in {"zImage", *INSTALLED}},
         "etc/init.d/kdump": 0o755,
+        "etc/init.d/kdump-collect": 0o755,
+        "etc/sysctl.d/60-kdump.conf": 0o644,
         "usr/lib/systemd/system/kdump.service": 0o644,
+        "usr/lib/systemd/system/kdump-collect.service": 0o644,
     }
+    assert (tmp_path / "d" / "usr" / "sbin" / "kdump-ctl").readlink().as_posix() == "/usr/lib/kdumpbuild/kdump-ctl"
 
 
 def test_the_whole_set_is_deployed(tmp_path: Path) -> None:
@@ -300,7 +309,8 @@ def test_the_shell_of_the_classes_is_clean(name: str) -> None:
         "KERNEL_CONFIG_COMMAND": "true", "KERNEL_PACKAGE_NAME": "kernel", "KERNEL_OUTPUT_DIR": "arch/arm/boot",
     }  # fmt: skip
     for function, body in shell_functions(name).items():
-        text = "#!/bin/sh\nbbfatal() { exit 1; }\nbbfatal_log() { exit 1; }\nkdump_tool() { :; }\n" + expand(body, values)
+        stubs = "#!/bin/sh\nbbfatal() { exit 1; }\nbbfatal_log() { exit 1; }\nkdump_tool() { :; }\n"
+        text = stubs + expand(body, values)
         # Values stand where variables were: comparing constants, and words that need no quotes, are right here.
         done = subprocess.run(
             ["shellcheck", "-e", "SC2050,SC2086,SC2157,SC2317,SC2194,SC2043", "-"], input=text, capture_output=True,

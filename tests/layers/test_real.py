@@ -4,8 +4,10 @@
     BR2_DIR=…/buildroot pytest tests/layers/test_real.py
 
 Nothing of them is fetched. BitBake runs with the build machine's own tools (meta-hosttools/conf/hosttools.conf);
-Debian's kernel source is the product's kernel. BR2_FRAGMENT is a part of Buildroot's .config, with a toolchain and
-sources that are there, for a whole build. The tests that compile kernels have the marker ``boot``.
+Debian's kernel source is the product's kernel. KDUMPBUILD_BUILT is an OUT in which `doit build` has built the boards:
+its production kernels are given to BitBake, and the capture kernels alone are compiled. BR2_FRAGMENT is a part of
+Buildroot's .config, with a toolchain and sources that are there, for a whole build. The tests that compile kernels have
+the marker ``boot``.
 """
 
 from __future__ import annotations
@@ -25,16 +27,17 @@ from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.build import source
 from kdumpbuild.build.userland import default_root
 from kdumpbuild.errors import UserError
-from tests.layers.support import EXTERNAL, META, REPOSITORY
+from tests.layers.support import EXTERNAL, INSTALLED, META, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BITBAKEDIR, OECORE, BR2_DIR, BR2_FRAGMENT = (
+BITBAKEDIR, OECORE, BUILT, BR2_DIR, BR2_FRAGMENT = (
     Path(value) if (value := os.environ.get(name)) else None
-    for name in ("BITBAKEDIR", "OECORE", "BR2_DIR", "BR2_FRAGMENT")
+    for name in ("BITBAKEDIR", "OECORE", "KDUMPBUILD_BUILT", "BR2_DIR", "BR2_FRAGMENT")
 )
 HOSTTOOLS = REPOSITORY / "tests" / "layers" / "meta-hosttools"
+MACHINES = {"arm": "qemuarm", "arm64": "qemuarm64"}
 
 needs_bitbake = pytest.mark.skipif(
     BITBAKEDIR is None or OECORE is None, reason="BITBAKEDIR and OECORE do not say where bitbake and oe-core are"
@@ -45,10 +48,11 @@ needs_buildroot = pytest.mark.skipif(BR2_DIR is None, reason="BR2_DIR does not s
 class Yocto:
     """A build folder in host-tools mode."""
 
-    def __init__(self, folder: Path, sysroot: Path, machine: str = "qemuarm") -> None:
+    def __init__(self, folder: Path, arch: str) -> None:
         self.folder = folder
-        self.sysroot = sysroot
-        self.machine = machine
+        self.arch = arch
+        self.sysroot = userland(arch)
+        self.machine = MACHINES[arch]
         self.tools = folder / "tools"
         self.tools.mkdir(parents=True)
         (self.tools / "kdumpbuild").symlink_to(Path(sys.executable).parent / "kdumpbuild")
@@ -88,9 +92,9 @@ class Yocto:
         return folder
 
 
-@pytest.fixture(scope="module")
-def yocto(tmp_path_factory: pytest.TempPathFactory) -> Yocto:
-    return Yocto(tmp_path_factory.mktemp("yocto") / "build", userland("arm"))
+@pytest.fixture(scope="module", params=MACHINES)
+def yocto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Yocto:
+    return Yocto(tmp_path_factory.mktemp("yocto") / "build", request.param)
 
 
 def userland(arch: str) -> Path:
@@ -106,9 +110,10 @@ def userland(arch: str) -> Path:
     return root
 
 
-def asked(yocto: Yocto, *more: str, board: str = "arm-virt") -> None:
+def asked(yocto: Yocto, *more: str, board: str | None = None) -> None:
+    name = f"{yocto.arch}-virt" if board is None else board
     yocto.configure(
-        'INHERIT += "kdump"', f'KDUMP_BOARD = "{board}"', f'KDUMP_SYSROOT = "{yocto.sysroot}"', *more,
+        'INHERIT += "kdump"', f'KDUMP_BOARD = "{name}"', f'KDUMP_SYSROOT = "{yocto.sysroot}"', *more,
     )  # fmt: skip
 
 
@@ -120,26 +125,27 @@ def test_the_product_s_kernel_is_made_ready(yocto: Yocto) -> None:
     assert done.returncode == 0, done.stdout
     (config,) = yocto.folder.glob("tmp*/work/*/linux-hosttools/*/build/.config")
     text = config.read_text(encoding="utf-8")
-    for line in ("CONFIG_KEXEC=y", "CONFIG_PANIC_ON_OOPS=y", "CONFIG_MAGIC_SYSRQ=y"):
+    kexec = {"arm": "CONFIG_KEXEC=y", "arm64": "CONFIG_KEXEC_FILE=y"}[yocto.arch]
+    for line in (kexec, "CONFIG_PANIC_ON_OOPS=y", "CONFIG_MAGIC_SYSRQ=y"):
         assert f"\n{line}\n" in text
     before = config.parent.parent / "kdump-before.config"
-    assert "CONFIG_KEXEC=y" not in before.read_text(encoding="utf-8")
+    assert kexec not in before.read_text(encoding="utf-8")
 
 
 @needs_bitbake
 @pytest.mark.kernel
 def test_an_option_that_cannot_hold_ends_do_configure_with_the_reason(yocto: Yocto, tmp_path: Path) -> None:
-    board = (REPOSITORY / "kdumpbuild" / "boards" / "arm-virt.toml").read_text(encoding="utf-8")
+    board = (REPOSITORY / "kdumpbuild" / "boards" / f"{yocto.arch}-virt.toml").read_text(encoding="utf-8")
     ours = board.replace('"virt-pci"]', '"virt-pci", "ours.config"]', 1)
     assert ours != board
     (tmp_path / "gateway.toml").write_text(ours, encoding="utf-8")
-    (tmp_path / "ours.config").write_text("# For our tools.\nCONFIG_ARM64_VA_BITS_48=y\n", encoding="utf-8")
+    (tmp_path / "ours.config").write_text("# For our tools.\nCONFIG_X86_64=y\n", encoding="utf-8")
     asked(yocto, board=str(tmp_path / "gateway.toml"))
     done = yocto.bitbake("-c", "configure", "virtual/kernel")
     assert done.returncode != 0
     # BitBake shows the log of a failed task only where the task asks for it.
     assert "kdumpbuild says why at the end of the log" in done.stdout
-    assert "ours.config:2: CONFIG_ARM64_VA_BITS_48=y did not take effect" in done.stdout, done.stdout
+    assert "ours.config:2: CONFIG_X86_64=y did not take effect" in done.stdout, done.stdout
 
 
 @needs_bitbake
@@ -147,12 +153,13 @@ def test_an_option_that_cannot_hold_ends_do_configure_with_the_reason(yocto: Yoc
     ("board", "told"),
     [
         ("arm-vrit", 'KDUMP_BOARD = "arm-vrit": there is no such board file'),
-        ("arm64-virt", 'is a board with arch = "arm64"'),
+        ("OTHER", "is a board with arch = "),
         ("", "KDUMP_BOARD is not set"),
     ],
 )
 def test_a_wrong_board_is_told_while_recipes_are_parsed(yocto: Yocto, board: str, told: str) -> None:
-    asked(yocto, board=board)
+    other = next(arch for arch in MACHINES if arch != yocto.arch)
+    asked(yocto, board=board.replace("OTHER", f"{other}-virt"))
     done = yocto.bitbake("-n", "kdump-image")
     assert done.returncode != 0
     assert told in done.stdout
@@ -181,22 +188,29 @@ def test_being_there_changes_no_task_of_the_product(yocto: Yocto) -> None:
 
 @needs_bitbake
 @pytest.mark.boot
-@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("arch", MACHINES)
 def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_path: Path) -> None:
-    yocto = Yocto(tmp_path / "build", userland(arch), {"arm": "qemuarm", "arm64": "qemuarm64"}[arch])
+    yocto = Yocto(tmp_path / "build", arch)
     board = f"{arch}-virt"
-    asked(yocto, board=board)
+    built = BUILT / "work" / board / "kernel-production" if BUILT else None
+    asked(yocto, f'KDUMP_KERNEL_BUILD = "{built}"' if built else "")
     done = yocto.bitbake("kdump-image")
     assert done.returncode == 0, done.stdout
     made = yocto.deployed() / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     manifest = json.loads((made / "manifest.json").read_text(encoding="utf-8"))
-    production = yocto.deployed() / "kdump-production"
+    production = built or yocto.deployed() / "kdump-production"
     assert manifest["board"] == board
     assert (made / "debug" / "vmlinux").read_bytes() == (production / "vmlinux").read_bytes()
     assert b"KDUMP_RELEASE=''" not in (made / "kdump-load.conf").read_bytes()
-    (packages,) = yocto.folder.glob("tmp*/work/*/kdump-image/*/packages-split/kdump-image")
-    assert (packages / "usr" / "lib" / "kdumpbuild" / "kdump-load").stat().st_mode & 0o111
+    (packages,) = yocto.folder.glob("tmp*/work/*/kdump-image/*/packages-split")
+    split = {}
+    for name in ("kdump-image", "kdump-image-collect"):
+        split[name] = {path.name for path in (packages / name).rglob("*") if not path.is_dir()}
+    assert {ARCHES[arch].image, "kdump-load", "kdump-load.conf", "kdump", "60-kdump.conf"} <= split["kdump-image"]
+    assert {"kdump-collect", "kdump-collect.conf", "kdump-ctl"} <= split["kdump-image-collect"]
+    assert not split["kdump-image"] & split["kdump-image-collect"]
+    assert split["kdump-image"] | split["kdump-image-collect"] >= INSTALLED
     captures(board, made, tmp_path)
 
 
@@ -274,5 +288,7 @@ def test_the_image_set_is_built_and_installed(tmp_path: Path) -> None:
     made = out / "images" / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     installed = {path.name for path in (out / "target" / "usr" / "lib" / "kdumpbuild").iterdir()}
-    assert installed == {"zImage", "initramfs.cpio.gz", "kdump-load", "kdump-load.conf", "SHA256SUMS", "manifest.json"}
-    assert os.access(out / "target" / "etc" / "init.d" / "S10kdump", os.X_OK)
+    assert installed == {"zImage", *INSTALLED}
+    for name in ("S10kdump", "S11kdump-collect"):
+        assert os.access(out / "target" / "etc" / "init.d" / name, os.X_OK)
+    assert (out / "target" / "usr" / "sbin" / "kdump-ctl").is_file()

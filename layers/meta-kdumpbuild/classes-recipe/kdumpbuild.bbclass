@@ -10,6 +10,9 @@ KDUMP_KERNEL_BUILD ??= "${@bb.utils.contains('KERNEL_CLASSES', 'kdump_production
 
 KDUMP_IMAGE = "${@'Image' if d.getVar('TARGET_ARCH') == 'aarch64' else 'zImage'}"
 KDUMP_DIR = "${nonarch_libdir}/kdumpbuild"
+# What the target needs of the set, beside the units and init scripts.
+KDUMP_FILES = "${KDUMP_IMAGE} initramfs.cpio.gz kdump-load.conf kdump-collect.conf kdump-device.sh kdump-slots.sh SHA256SUMS manifest.json"
+KDUMP_SCRIPTS = "kdump-load kdump-collect kdump-ctl"
 
 DEPENDS += "${KDUMP_DEPENDS} bc-native bison-native flex-native"
 
@@ -48,15 +51,21 @@ do_compile() {
 
 do_install() {
     made="${B}/out/${KDUMP_BOARD_NAME}"
-    install -d ${D}${KDUMP_DIR} ${D}${sysconfdir}/init.d
-    for file in ${KDUMP_IMAGE} initramfs.cpio.gz kdump-load.conf SHA256SUMS manifest.json; do
+    install -d ${D}${KDUMP_DIR} ${D}${sbindir} ${D}${sysconfdir}/init.d ${D}${sysconfdir}/sysctl.d
+    for file in ${KDUMP_FILES}; do
         install -m 0644 "$made/$file" ${D}${KDUMP_DIR}/$file
     done
-    install -m 0755 "$made/kdump-load" ${D}${KDUMP_DIR}/kdump-load
+    for file in ${KDUMP_SCRIPTS}; do
+        install -m 0755 "$made/$file" ${D}${KDUMP_DIR}/$file
+    done
+    # kdump-ctl finds its set through the link.
+    ln -sf ${KDUMP_DIR}/kdump-ctl ${D}${sbindir}/kdump-ctl
+    install -m 0644 "$made/60-kdump.conf" ${D}${sysconfdir}/sysctl.d/60-kdump.conf
     install -m 0755 "$made/S10kdump" ${D}${sysconfdir}/init.d/kdump
+    install -m 0755 "$made/S11kdump-collect" ${D}${sysconfdir}/init.d/kdump-collect
     if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
         install -d ${D}${systemd_system_unitdir}
-        install -m 0644 "$made/kdump.service" ${D}${systemd_system_unitdir}/kdump.service
+        install -m 0644 "$made/kdump.service" "$made/kdump-collect.service" ${D}${systemd_system_unitdir}
     fi
 }
 

@@ -65,24 +65,34 @@ endef
 
 KDUMPBUILD_TARGET_FILES = \
 	$(if $(BR2_aarch64),Image,zImage) \
-	initramfs.cpio.gz kdump-load.conf SHA256SUMS manifest.json
+	initramfs.cpio.gz kdump-load.conf kdump-collect.conf kdump-device.sh \
+	kdump-slots.sh SHA256SUMS manifest.json
+KDUMPBUILD_TARGET_SCRIPTS = kdump-load kdump-collect kdump-ctl
 
 define KDUMPBUILD_INSTALL_TARGET_CMDS
 	$(foreach f,$(KDUMPBUILD_TARGET_FILES), \
 		$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/$(f) \
 			$(TARGET_DIR)/usr/lib/kdumpbuild/$(f)$(sep))
-	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/kdump-load \
-		$(TARGET_DIR)/usr/lib/kdumpbuild/kdump-load
+	$(foreach f,$(KDUMPBUILD_TARGET_SCRIPTS), \
+		$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/$(f) \
+			$(TARGET_DIR)/usr/lib/kdumpbuild/$(f)$(sep))
+	ln -sf ../lib/kdumpbuild/kdump-ctl $(TARGET_DIR)/usr/sbin/kdump-ctl
+	$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/60-kdump.conf \
+		$(TARGET_DIR)/etc/sysctl.d/60-kdump.conf
 endef
 
 define KDUMPBUILD_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/S10kdump \
 		$(TARGET_DIR)/etc/init.d/S10kdump
+	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/S11kdump-collect \
+		$(TARGET_DIR)/etc/init.d/S11kdump-collect
 endef
 
 define KDUMPBUILD_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/kdump.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/kdump.service
+	$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/kdump-collect.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/kdump-collect.service
 endef
 
 define KDUMPBUILD_INSTALL_IMAGES_CMDS

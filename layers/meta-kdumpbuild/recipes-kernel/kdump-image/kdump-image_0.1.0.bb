@@ -18,12 +18,30 @@ PACKAGE_ARCH = "${MACHINE_ARCH}"
 
 inherit kdumpbuild systemd update-rc.d
 
-SYSTEMD_SERVICE:${PN} = "kdump.service"
-INITSCRIPT_NAME = "kdump"
-INITSCRIPT_PARAMS = "start 10 2 3 4 5 ."
+# What loads the capture kernel; and what files dumps after the reboot, which a small root file system may leave out.
+PACKAGES = "${PN}-collect ${PN}"
 
-PACKAGES = "${PN}"
+SYSTEMD_PACKAGES = "${PACKAGES}"
+SYSTEMD_SERVICE:${PN} = "kdump.service"
+SYSTEMD_SERVICE:${PN}-collect = "kdump-collect.service"
+INITSCRIPT_PACKAGES = "${PACKAGES}"
+INITSCRIPT_NAME:${PN} = "kdump"
+INITSCRIPT_PARAMS:${PN} = "start 10 2 3 4 5 ."
+INITSCRIPT_NAME:${PN}-collect = "kdump-collect"
+INITSCRIPT_PARAMS:${PN}-collect = "start 11 2 3 4 5 ."
+
+FILES:${PN}-collect += "\
+    ${KDUMP_DIR}/kdump-collect* \
+    ${KDUMP_DIR}/kdump-ctl \
+    ${KDUMP_DIR}/kdump-device.sh \
+    ${KDUMP_DIR}/kdump-slots.sh \
+    ${sbindir}/kdump-ctl \
+    ${sysconfdir}/init.d/kdump-collect \
+    ${systemd_system_unitdir}/kdump-collect.service \
+"
 FILES:${PN} += "${KDUMP_DIR} ${sysconfdir}/init.d ${systemd_system_unitdir}"
 RDEPENDS:${PN} = "kexec"
+RDEPENDS:${PN}-collect = "${PN}"
+RRECOMMENDS:${PN} = "${PN}-collect"
 # oe-core's own script of that name loads the production kernel a second time; both bring kdump.service.
 RCONFLICTS:${PN} = "kdump"
