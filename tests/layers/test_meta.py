@@ -136,7 +136,7 @@ def test_kas_takes_the_file(path: Path) -> None:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     jsonschema.validate(document, CONFIGSCHEMA)
     for include in document["header"].get("includes", []):
-        assert (path.parent / include).is_file()
+        assert (REPOSITORY / include).is_file()
 
 
 # The shell of the classes.

@@ -5,9 +5,9 @@
 
 Nothing of them is fetched. BitBake runs with the build machine's own tools (meta-hosttools/conf/hosttools.conf);
 Debian's kernel source is the product's kernel. KDUMPBUILD_BUILT is an OUT in which `doit build` has built the boards:
-its production kernels are given to BitBake, and the capture kernels alone are compiled. BR2_FRAGMENT is a part of
-Buildroot's .config, with a toolchain and sources that are there, for a whole build. The tests that compile kernels have
-the marker ``boot``.
+its production kernels are given to BitBake, and the capture kernels alone are compiled. BR2_FRAGMENTS is a folder
+with arm.config and arm64.config, parts of Buildroot's .config, and local.mk: a toolchain and sources that are there,
+for a whole build. The tests that compile kernels have the marker ``boot``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.build import source
@@ -32,9 +33,9 @@ from tests.layers.support import EXTERNAL, INSTALLED, META, REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BITBAKEDIR, OECORE, BUILT, BR2_DIR, BR2_FRAGMENT = (
+BITBAKEDIR, OECORE, BUILT, BR2_DIR, BR2_FRAGMENTS = (
     Path(value) if (value := os.environ.get(name)) else None
-    for name in ("BITBAKEDIR", "OECORE", "KDUMPBUILD_BUILT", "BR2_DIR", "BR2_FRAGMENT")
+    for name in ("BITBAKEDIR", "OECORE", "KDUMPBUILD_BUILT", "BR2_DIR", "BR2_FRAGMENTS")
 )
 HOSTTOOLS = REPOSITORY / "tests" / "layers" / "meta-hosttools"
 MACHINES = {"arm": "qemuarm", "arm64": "qemuarm64"}
@@ -53,32 +54,33 @@ class Yocto:
         self.arch = arch
         self.sysroot = userland(arch)
         self.machine = MACHINES[arch]
-        self.tools = folder / "tools"
-        self.tools.mkdir(parents=True)
-        (self.tools / "kdumpbuild").symlink_to(Path(sys.executable).parent / "kdumpbuild")
-        (folder / "conf").mkdir()
+        (folder / "conf").mkdir(parents=True)
 
     def configure(self, *lines: str, layers: Sequence[Path] = (META,)) -> None:
         given = [OECORE / "meta" if OECORE else "", HOSTTOOLS, *layers]
         (self.folder / "conf" / "bblayers.conf").write_text(
             'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\n' + f'BBLAYERS = "{" ".join(map(str, given))}"\n', encoding="utf-8"
         )
-        text = [
-            f'MACHINE = "{self.machine}"', 'CONF_VERSION = "2"', 'BB_NO_NETWORK = "1"', 'CONNECTIVITY_CHECK_URIS = ""',
+        text = [f'MACHINE = "{self.machine}"', 'CONF_VERSION = "2"', *self.settings(), *lines]
+        (self.folder / "conf" / "local.conf").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+    def settings(self) -> list[str]:
+        """Return what makes it a build in host-tools mode, without the network."""
+        return [
+            'BB_NO_NETWORK = "1"', 'CONNECTIVITY_CHECK_URIS = ""',
             'SANITY_TESTED_DISTROS = ""', 'INHERIT:remove = "uninative"', "require conf/hosttools.conf",
+            f'KDUMP_COMMAND = "{Path(sys.executable).parent}/kdumpbuild"',
             f'HOSTTOOLS_FRAGMENTS = "{REPOSITORY}/kdumpbuild/fragments"',
             f'HOSTTOOLS_KERNEL_SRC = "{source.locate(None, self.folder).given}"',
             'PREFERRED_PROVIDER_virtual/kernel = "linux-hosttools"',
             # BitBake does not want to be root; a container of CI often is.
             'INHERIT:remove = "sanity"' if os.geteuid() == 0 else "",
-            *lines,
         ]  # fmt: skip
-        (self.folder / "conf" / "local.conf").write_text("\n".join(text) + "\n", encoding="utf-8")
 
     def bitbake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         assert BITBAKEDIR
         env = {
-            "PATH": f"{BITBAKEDIR}/bin:{self.tools}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "PATH": f"{BITBAKEDIR}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "LANG": "en_US.UTF-8", "HOME": os.environ.get("HOME", "/"), "BBPATH": str(self.folder),
             "BUILDDIR": str(self.folder),
         }  # fmt: skip
@@ -187,6 +189,40 @@ def test_being_there_changes_no_task_of_the_product(yocto: Yocto) -> None:
 
 
 @needs_bitbake
+def test_kas_builds_with_our_files(yocto: Yocto, tmp_path: Path) -> None:
+    """What somebody's own kas file says of ours: it includes it. Its repositories are here already."""
+    here: dict[str, Any] = {"url": None, "branch": None}
+    document = {
+        "header": {
+            "version": 14,
+            "includes": [{"repo": "kdumpbuild", "file": f"layers/meta-kdumpbuild/kas/{yocto.machine}.yml"}],
+        },
+        "repos": {
+            "kdumpbuild": {"path": str(REPOSITORY), "layers": {str(HOSTTOOLS.relative_to(REPOSITORY)): None}},
+            "bitbake": {**here, "path": str(BITBAKEDIR)},
+            "openembedded-core": {**here, "path": str(OECORE)},
+            # meta-hosttools stands for these layers.
+            "meta-openembedded": {
+                **here, "path": str(HOSTTOOLS), "layers": {"meta-oe": "disabled", "meta-python": "disabled"},
+            },
+        },
+        "local_conf_header": {"hosttools": "\n".join(yocto.settings()) + "\n"},
+        "target": "virtual/kernel",
+        "task": "configure",
+    }  # fmt: skip
+    path = tmp_path / "product.yml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    env = {**os.environ, "KAS_WORK_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "kas", "build", str(path)], cwd=tmp_path, env=env, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (config,) = tmp_path.glob("build/tmp*/work/*/linux-hosttools/*/build/.config")
+    assert "\nCONFIG_CRASH_DUMP=y\n" in config.read_text(encoding="utf-8")
+
+
+@needs_bitbake
 @pytest.mark.boot
 @pytest.mark.parametrize("arch", MACHINES)
 def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_path: Path) -> None:
@@ -272,23 +308,23 @@ def test_a_wrong_board_stops_the_build_at_once(tmp_path: Path) -> None:
 
 @needs_buildroot
 @pytest.mark.boot
-@pytest.mark.skipif(BR2_FRAGMENT is None, reason="BR2_FRAGMENT does not name a toolchain and sources that are there")
-def test_the_image_set_is_built_and_installed(tmp_path: Path) -> None:
+@pytest.mark.skipif(BR2_FRAGMENTS is None, reason="BR2_FRAGMENTS does not name a toolchain and sources that are there")
+@pytest.mark.parametrize("arch", MACHINES)
+def test_buildroot_builds_and_installs_a_set_that_captures(arch: str, tmp_path: Path) -> None:
     out = tmp_path / "o"
-    assert buildroot(out, "kdump_qemu_arm_defconfig").returncode == 0
-    assert BR2_FRAGMENT
+    assert buildroot(out, f"kdump_qemu_{arch}_defconfig").returncode == 0
+    assert BR2_FRAGMENTS
     with (out / ".config").open("a", encoding="utf-8") as config:
-        config.write(BR2_FRAGMENT.read_text(encoding="utf-8"))
-    local = BR2_FRAGMENT.with_name("local.mk")
-    if local.is_file():
-        shutil.copy(local, out / "local.mk")
+        config.write((BR2_FRAGMENTS / f"{arch}.config").read_text(encoding="utf-8"))
+    shutil.copy(BR2_FRAGMENTS / "local.mk", out)
     assert buildroot(out, "olddefconfig").returncode == 0
     done = buildroot(out, "kdumpbuild")
     assert done.returncode == 0, done.stderr[-4000:]
     made = out / "images" / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     installed = {path.name for path in (out / "target" / "usr" / "lib" / "kdumpbuild").iterdir()}
-    assert installed == {"zImage", *INSTALLED}
+    assert installed == {ARCHES[arch].image, *INSTALLED}
     for name in ("S10kdump", "S11kdump-collect"):
         assert os.access(out / "target" / "etc" / "init.d" / name, os.X_OK)
     assert (out / "target" / "usr" / "sbin" / "kdump-ctl").is_file()
+    captures(f"{arch}-virt", made, tmp_path)

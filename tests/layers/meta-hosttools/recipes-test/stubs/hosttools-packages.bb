@@ -1,6 +1,7 @@
 SUMMARY = "Stands for target packages that nobody looks into"
 LICENSE = "MIT"
 INHIBIT_DEFAULT_DEPS = "1"
+PROVIDES = "initscripts update-rc.d"
 PACKAGES = "kexec update-rc.d initd-functions initscripts-functions"
 ALLOW_EMPTY:kexec = "1"
 ALLOW_EMPTY:update-rc.d = "1"
