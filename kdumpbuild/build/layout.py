@@ -53,6 +53,12 @@ class SetFiles:
         return self.folder / "kdump-load.conf"
 
     @property
+    def collecting(self) -> tuple[Path, ...]:
+        """What files dumps after the reboot, what shows them, and the parts of both."""
+        names = ("kdump-collect", "kdump-collect.conf", "kdump-ctl", "kdump-device.sh", "kdump-slots.sh")
+        return tuple(self.folder / name for name in names)
+
+    @property
     def boot(self) -> Path:
         """What boot loaders are told."""
         return self.folder / "boot"

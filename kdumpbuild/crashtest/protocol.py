@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kdumpbuild.crashtest.triggers import Trigger
 
 FOLDER = "crashtest"
+COLLECTED = "collected"
+"""What kdump-collect and kdump-ctl said, in :data:`FOLDER`."""
 RECORDS = "records"
 """The folder with other ways' records, in :data:`FOLDER`."""
 MARKER_LENGTH = 15
@@ -49,6 +51,8 @@ class Means:
     """Whether a capture kernel is loaded before the crash."""
     reset: bool = False
     """Whether the machine resets itself some seconds after a trigger that came back."""
+    collect: bool = False
+    """Whether the dumps are filed after the reboot by kdump-collect; what it and kdump-ctl say is kept."""
     mtd: str = ""
     """Name of the MTD partition whose beginning is kept as a record after the reset."""
 
@@ -61,7 +65,7 @@ def plan_text(trigger: Trigger, marker: str, means: Means | None = None) -> str:
     values = {
         "marker": marker, "trigger": trigger.name, "file": trigger.file, "text": trigger.text, "how": trigger.how,
         "wait": trigger.wait, "poke": trigger.poke, "watchdog": means.watchdog, "kdump": int(means.kdump),
-        "reset": int(means.reset), "mtd": means.mtd,
+        "reset": int(means.reset), "collect": int(means.collect), "mtd": means.mtd,
     }  # fmt: skip
     return "".join(f"{key}={value}\n" for key, value in values.items())
 

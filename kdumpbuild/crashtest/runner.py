@@ -15,6 +15,7 @@ The machine is told what to do by a file on the disk, and answers in the same wa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
@@ -298,7 +299,7 @@ def _prepare(
     install = {
         f"{TARGET_FOLDER}/{path.relative_to(image_set.folder)}": path
         for path in (image_set.kernel, image_set.initramfs, image_set.load_script, image_set.load_conf,
-                     image_set.manifest, image_set.checksums)
+                     image_set.manifest, image_set.checksums, *image_set.collecting)
         if path.is_file()
     }  # fmt: skip
     if trigger.outlives_watchdog and board.watchdog:
@@ -349,7 +350,8 @@ def _read_target(board: Board, work: Work, dumps: Path) -> dict[str, str]:
         disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
         return disk.tree_digest(dumps / EARLIER)
     disk.read_disk(work.plan, (FOLDER,), work.target)
-    unpack_ring(work.disk, dumps)
+    with contextlib.suppress(UserError):  # no slot holds a dump: the verdict says what that means
+        unpack_ring(work.disk, dumps)
     return ring.slot_digest(work.disk, board.dump.slots, machine_of(board).erase_size)
 
 

@@ -31,7 +31,8 @@ class Trigger:
     config: str
     """The option of the production kernel that it needs."""
     how: str = "write"
-    """``write``; ``twice``, from one task; ``every-cpu``, from a task on each; ``fill``: ``file`` until memory ends."""
+    """``write``; ``twice``, from one task; ``every-cpu``, from a task on each; ``fill``: ``file`` until memory ends;
+    ``kdump-ctl``: its ``test``."""
     seat: str = "crashed"
     """The task that has the test's name: the ``crashed`` one; one that is ``named`` somewhere in the dump, when a
     detector crashed another; ``any``, when the crash came in an interrupt of whatever ran."""
@@ -74,6 +75,12 @@ TRIGGERS: dict[str, Trigger] = {
             "sysrq", "panic through SysRq",
             "/proc/sysrq-trigger", "c", ("sysrq_handle_crash",),
             re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ",
+        ),
+        Trigger(
+            "kdump-ctl", "kdump-ctl test, as an engineer would",
+            "/proc/sysrq-trigger", "", ("sysrq_handle_crash",),
+            re.compile(r"Kernel panic - not syncing: sysrq triggered crash"), "MAGIC_SYSRQ",
+            how="kdump-ctl", seat="any",
         ),
         Trigger(
             "watchdog", "panic through SysRq, and a capture that takes longer than the watchdog's timeout",
