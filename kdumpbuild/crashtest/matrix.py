@@ -98,7 +98,12 @@ ROWS: tuple[Row, ...] = (
     Row(2, "lkdtm-stack"),
     Row(2, "lkdtm-write-text"),
     Row(3, "lkdtm-hung-task"),
-    Row(3, "lkdtm-rcu-stall", "softlockup_panic=0 workqueue.panic_on_stall=0 rcupdate.rcu_cpu_stall_timeout=8"),
+    Row(
+        3, "lkdtm-rcu-stall", "softlockup_panic=0 workqueue.panic_on_stall=0 rcupdate.rcu_cpu_stall_timeout=8",
+        expected=_NO_NEIGHBOUR,
+        why="One CPU alone notices a stall only when a grace period was under way as the loop began: else nobody can "
+        "start one, and the hardware watchdog resets. Leave the soft lockup detector on.",
+    ),
     Row(
         3, "lkdtm-workqueue-stall",
         "softlockup_panic=0 sysctl.kernel.panic_on_rcu_stall=0 workqueue.watchdog_thresh=8",
@@ -146,8 +151,8 @@ class Cell:
 
     @property
     def ok(self) -> bool:
-        """Whether it was as expected."""
-        return self.outcome == self.expected
+        """Whether it was as expected; a dump is always welcome."""
+        return self.outcome in (self.expected, VMCORE)
 
 
 def rows(triggers: Iterable[str]) -> list[Row]:

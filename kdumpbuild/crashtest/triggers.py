@@ -106,7 +106,7 @@ TRIGGERS: dict[str, Trigger] = {
         _lkdtm(
             "write-text", "write into the kernel's own text", "WRITE_KERN",
             re.compile(r"Unable to handle kernel (write to read-only memory|paging request)"),
-            functions=("lkdtm_WRITE_KERN", "__memcpy"),  # as above
+            functions=("lkdtm_WRITE_KERN", "__memcpy", "__pi_memcpy"),  # as above
         ),
         _in_interrupt(
             "null-in-interrupt", "write through a NULL pointer in a hardware interrupt",
