@@ -175,7 +175,7 @@ def _companions(
     nodes: DeviceNodes, need: Need, match: Match, symbols: Symbols
 ) -> Iterator[Wanted]:  # fmt: skip
     """Yield what comes with a driver: its console half, the layers between a controller and a block device."""
-    if need.by is not None or need.role not in ("console", "storage"):
+    if need.by is not None or need.role not in ("console", "storage", "asked for"):
         return
     table = companions.CONSOLE if need.role == "console" else companions.STORAGE
     for companion in table:

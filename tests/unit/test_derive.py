@@ -155,6 +155,17 @@ def test_what_the_storage_hangs_on_must_be_mapped(tmp_path: Path, kconfig: Kerne
     assert "MMC_SDHCI_TOY" in toy.derived(tmp_path, left, kconfig).symbols()
 
 
+def test_further_storage_is_usable(tmp_path: Path, kconfig: KernelKconfig) -> None:
+    blob = toy.compiled(
+        """/ { compatible = "acme,board", "toy,soc1";
+        serial { compatible = "arm,pl011", "arm,primecell"; };
+        spi { compatible = "toy,spi"; flash { compatible = "jedec,spi-nor"; }; };
+        mmc { compatible = "toy,soc1-sdhci"; }; };"""
+    )
+    board = toy.toy_board(storage="/spi", console="/serial", nodes=("/mmc",), dtb=str(blob))
+    assert {"MTD_SPI_NOR", "MMC_SDHCI_TOY", "MMC_BLOCK"} <= toy.derived(tmp_path, board, kconfig).symbols()
+
+
 @pytest.mark.parametrize("storage", ["&bus", "/spi/flash@0"])
 def test_flash_is_found_on_its_bus(tmp_path: Path, kconfig: KernelKconfig, storage: str) -> None:
     blob = toy.compiled(
