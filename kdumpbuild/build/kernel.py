@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 from kdumpbuild import files, run
+from kdumpbuild.board.size import human
 from kdumpbuild.errors import user_error
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _MISSING_TOOLS = {
     "bison: not found": "bison",
     "bc: not found": "bc",
 }
+# With less than this left where a kernel is compiled, that is why it failed, whatever the compiler said.
+_FULL = 16 << 20
 _SYMBOL = re.compile(r"(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)")
 
 
@@ -53,7 +57,11 @@ def build(
     _configure(make, config, kbuild, log)
     targets = [arch.image, "vmlinux"]
     env = _environment(kbuild)
-    run.run_logged([*make, f"-j{jobs}", "prepare"], what="prepare the kernel's build", log=log, env=env, hint=_hint)
+
+    def hint(log_text: str) -> str:
+        return _hint(log_text, shutil.disk_usage(kbuild).free)
+
+    run.run_logged([*make, f"-j{jobs}", "prepare"], what="prepare the kernel's build", log=log, env=env, hint=hint)
     done = 0
     progress.start(_expected(make, targets, env))
 
@@ -65,7 +73,7 @@ def build(
 
     run.run_logged(
         [*make, f"-j{jobs}", *targets],
-        what=f"build the kernel in {kbuild}", log=log, env=env, on_line=count, hint=_hint,
+        what=f"build the kernel in {kbuild}", log=log, env=env, on_line=count, hint=hint,
     )  # fmt: skip
     progress.finish(done)
     for product in (kbuild / "arch" / arch.name / "boot" / arch.image, kbuild / "vmlinux"):
@@ -134,9 +142,10 @@ def _expected(make: Sequence[str], targets: Sequence[str], env: Mapping[str, str
     return len(_DRY_OBJECT.findall(printed))
 
 
-def _hint(log_text: str) -> str:
-    if "No space left on device" in log_text:
-        return "no space left: free some, or set OUT to a folder on another file system"
+def _hint(log_text: str, free: int) -> str:
+    # A tool that cannot write does not always say why: some end with a signal, others with half a line in the log.
+    if free < _FULL or "No space left on device" in log_text:
+        return f"no space left, {human(free)} free now: free some, or set OUT to a folder on another file system"
     if "is not clean, please run" in log_text:
         return "KERNEL_SRC was built in: give a clean tree, or run make mrproper there yourself"
     for needle, package in _MISSING_TOOLS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,14 @@ def test_a_failed_build_shows_the_end_of_the_log_and_what_to_do(
     assert message in told
     assert hint in told
     assert str(tmp_path / "log" / "kernel.log") in told
+
+
+def test_a_full_file_system_is_told_whatever_the_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=3 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(UserError) as caught:
+        build(tmp_path, "CONFIG_TEST_BROKEN=y\n")
+    assert "no space left, 3.0 MiB free now" in str(caught.value)
 
 
 def test_a_config_that_olddefconfig_changes_is_refused(tmp_path: Path) -> None:
