@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -327,6 +328,7 @@ class Datastore:
 
     def __init__(self, **values: str) -> None:
         self.values = values
+        self.marked: list[str] = []
 
     def getVar(self, name: str) -> str | None:  # noqa: N802  # BitBake's name
         return self.values.get(name)
@@ -335,7 +337,8 @@ class Datastore:
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
     text = (META / "classes-global" / "kdump.bbclass").read_text(encoding="utf-8")
-    found: dict[str, Any] = {"os": os}
+    bb = SimpleNamespace(parse=SimpleNamespace(mark_dependency=lambda store, path: store.marked.append(path)))
+    found: dict[str, Any] = {"os": os, "bb": bb}
     exec(textwrap.dedent("".join(re.findall(r"^def .*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL))), found)  # noqa: S102
     return found
 
@@ -361,9 +364,13 @@ def test_a_board_is_found_by_name_by_path_and_in_folders(functions: dict[str, An
     [
         ("", f"KDUMP_BOARD is not set; give the path of a board file, or one of: {', '.join(SHIPPED)}"),
         ("arm-vrit", 'KDUMP_BOARD = "arm-vrit": there is no such board file; give'),
+        ("./x.toml", 'KDUMP_BOARD = "./x.toml" is a relative path; begin it with ${TOPDIR}/'),
         ("/nowhere/x.toml", 'KDUMP_BOARD = "/nowhere/x.toml": there is no such board file'),
         ("arm64-virt", 'is a board with arch = "arm64"; MACHINE = "qemuarm" is arm'),
     ],
 )
 def test_a_wrong_board_is_told(functions: dict[str, Any], board: str, told: str) -> None:
-    assert told in functions["kdump_board_fault"](datastore(functions, KDUMP_BOARD=board))
+    store = datastore(functions, KDUMP_BOARD=board)
+    assert told in functions["kdump_board_fault"](store)
+    # BitBake parses again when the file appears or changes.
+    assert store.marked == functions["kdump_board_candidates"](store)

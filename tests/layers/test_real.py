@@ -73,16 +73,19 @@ class Yocto:
             f'HOSTTOOLS_FRAGMENTS = "{REPOSITORY}/kdumpbuild/fragments"',
             f'HOSTTOOLS_KERNEL_SRC = "{source.locate(None, self.folder).given}"',
             'PREFERRED_PROVIDER_virtual/kernel = "linux-hosttools"',
-            # BitBake does not want to be root; a container of CI often is.
-            'INHERIT:remove = "sanity"' if os.geteuid() == 0 else "",
+            # BitBake does not want to be root, whose files it takes for the build machine's; a container of CI often is.
+            *(['INHERIT:remove = "sanity"', 'ERROR_QA:remove = "host-user-contaminated"',
+               'WARN_QA:remove = "host-user-contaminated"'] if os.geteuid() == 0 else []),
         ]  # fmt: skip
 
     def bitbake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         assert BITBAKEDIR
         env = {
             "PATH": f"{BITBAKEDIR}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            "LANG": "en_US.UTF-8", "HOME": os.environ.get("HOME", "/"), "BBPATH": str(self.folder),
+            "LANG": "en_US.UTF-8", "BBPATH": str(self.folder),
             "BUILDDIR": str(self.folder),
+            # The name of root's is in every kernel, and would be taken for a path of the build machine.
+            "HOME": str(self.folder / "home"),
         }  # fmt: skip
         return subprocess.run(
             [sys.executable, str(BITBAKEDIR / "bin" / "bitbake"), *arguments],
@@ -165,6 +168,39 @@ def test_a_wrong_board_is_told_while_recipes_are_parsed(yocto: Yocto, board: str
     done = yocto.bitbake("-n", "kdump-image")
     assert done.returncode != 0
     assert told in done.stdout
+
+
+@needs_bitbake
+def test_a_folder_that_is_not_there_is_told_while_recipes_are_parsed(yocto: Yocto, tmp_path: Path) -> None:
+    for name in ("KDUMP_SYSROOT", "KDUMP_KERNEL_BUILD"):
+        folder = tmp_path / name
+        asked(yocto, f'{name} = "{folder}"')
+        done = yocto.bitbake("-n", "kdump-image")
+        assert done.returncode != 0
+        assert f'{name} = "{folder}": there is no such folder' in done.stdout
+        folder.mkdir()
+        assert yocto.bitbake("-n", "kdump-image").returncode == 0
+
+
+@needs_bitbake
+def test_a_board_file_that_appears_is_seen(yocto: Yocto, tmp_path: Path) -> None:
+    board = tmp_path / "gateway.toml"
+    asked(yocto, board=str(board))
+    done = yocto.bitbake("-n", "kdump-image")
+    assert f'KDUMP_BOARD = "{board}": there is no such board file' in done.stdout
+    shutil.copy(REPOSITORY / "kdumpbuild" / "boards" / f"{yocto.arch}-virt.toml", board)
+    done = yocto.bitbake("-n", "kdump-image")
+    assert done.returncode == 0, done.stdout
+
+
+@needs_bitbake
+def test_a_capture_kernel_chosen_as_the_product_s_is_told(yocto: Yocto) -> None:
+    asked(yocto, 'PREFERRED_PROVIDER_virtual/kernel:forcevariable = "linux-capture-hosttools"')
+    done = yocto.bitbake("-n", "kdump-image")
+    assert done.returncode != 0
+    assert "is the capture kernel linux-capture-hosttools; choose the kernel that the product runs" in done.stdout
+    asked(yocto)
+    assert yocto.bitbake("-n", "linux-capture-hosttools").returncode == 0
 
 
 @needs_bitbake

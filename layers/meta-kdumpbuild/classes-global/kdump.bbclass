@@ -32,13 +32,16 @@ def kdump_board_places(d):
     own = [p for p in (d.getVar('KDUMP_BOARD_PATH') or '').split(':') if p]
     return own + [os.path.join(d.getVar('KDUMPBUILD_TOP'), 'kdumpbuild', 'boards')]
 
-def kdump_board_file(d):
-    """The path of the board file that KDUMP_BOARD means; empty when there is none."""
+def kdump_board_candidates(d):
+    """The paths at which the board file is looked for."""
     board = d.getVar('KDUMP_BOARD') or ''
     if '/' in board:
-        return board if os.path.isfile(board) else ''
-    candidates = [os.path.join(place, board + '.toml') for place in kdump_board_places(d)]
-    return next((path for path in candidates if os.path.isfile(path)), '')
+        return [board] if os.path.isabs(board) else []
+    return [os.path.join(place, board + '.toml') for place in kdump_board_places(d)]
+
+def kdump_board_file(d):
+    """The path of the board file that KDUMP_BOARD means; empty when there is none."""
+    return next((path for path in kdump_board_candidates(d) if os.path.isfile(path)), '')
 
 def kdump_board_value(d, key):
     """A string of the board file, by its key; empty when it is not there."""
@@ -58,6 +61,11 @@ def kdump_crashkernel(d):
 def kdump_board_fault(d):
     """What is wrong with KDUMP_BOARD, in words; empty when nothing is."""
     board = d.getVar('KDUMP_BOARD') or ''
+    # Otherwise a verdict would outlive the file that it is about.
+    for path in kdump_board_candidates(d):
+        bb.parse.mark_dependency(d, path)
+    if '/' in board and not os.path.isabs(board):
+        return 'KDUMP_BOARD = "%s" is a relative path; begin it with ${TOPDIR}/, or where your layer is' % board
     if d.getVar('KDUMP_BOARD_FILE'):
         target = {'arm': 'arm', 'aarch64': 'arm64'}.get(d.getVar('TARGET_ARCH'), d.getVar('TARGET_ARCH'))
         arch = kdump_board_value(d, 'arch')

@@ -23,6 +23,7 @@ do_compile[depends] += "virtual/kernel:do_patch"
 
 python () {
     fault = kdump_board_fault(d) if bb.data.inherits_class('kdump', d) else 'INHERIT += "kdump" is missing in local.conf or the distro'
+    fault = fault or kdump_folder_fault(d)
     if fault:
         raise bb.parse.SkipRecipe(fault)
     if not d.getVar('KDUMP_SYSROOT'):
@@ -31,6 +32,17 @@ python () {
     if (d.getVar('KDUMP_KERNEL_BUILD') or '').startswith(d.getVar('DEPLOY_DIR_IMAGE')):
         d.appendVarFlag('do_compile', 'depends', ' virtual/kernel:do_deploy')
 }
+
+def kdump_folder_fault(d):
+    """What is wrong with the folders that are given; empty when nothing is. One that the build makes comes later."""
+    for name in ('KDUMP_SYSROOT', 'KDUMP_KERNEL_BUILD'):
+        path = d.getVar(name) or ''
+        if not path or path.startswith((d.getVar('TMPDIR'), d.getVar('DEPLOY_DIR'))):
+            continue
+        bb.parse.mark_dependency(d, path)
+        if not os.path.isdir(path):
+            return '%s = "%s": there is no such folder' % (name, path)
+    return ''
 
 do_compile() {
     sysroot="${KDUMP_SYSROOT}"
