@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdumpbuild import resources
+from kdumpbuild import resources, steps
 from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.board.loader import UNANSWERED, find_boards, load_board
+from kdumpbuild.board.loader import UNANSWERED, find_board, find_boards, load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.crashtest import standin
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.formats.fdt import read_fdt
+from kdumpbuild.kconfig.fragment import read_fragment
 from kdumpbuild.newboard import kernel
 from kdumpbuild.newboard.draft import Answers, draft
 from kdumpbuild.newboard.hardware import Hardware
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.newboard.draft import Draft
 
+_VERSION = re.compile(r"(\d+)\.(\d+)")
 HELP_BOARDS = "list the boards that ship with kdumpbuild and those in BOARD_PATH"
 HELP_BOARD = "write a first board file for a board of your own"
 
@@ -53,8 +56,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument("--dump", default="", metavar="DEVICE", help="/dev/mmcblk0p4, LABEL=, UUID=, PARTLABEL=")
     answers.add_argument("--filesystem", default="", choices=("ext4", "f2fs", "vfat"), help="on the dump target")
     new.set_defaults(run=run_new)
+    config = commands.add_parser("config", help="print what the production kernel's config needs, for a build system")
+    config.add_argument("board", metavar="BOARD", help="name of a board, or path of a board file")
+    config.add_argument("--kernel", required=True, metavar="VERSION", help="the production kernel's version: 6.12")
+    config.set_defaults(run=run_config)
     script = commands.add_parser("probe-script", help="print the script that collects what --probe reads")
     script.set_defaults(run=run_script)
+
+
+def run_config(args: argparse.Namespace) -> Exit:
+    """Print the lines of a board's production fragments that are meant for a kernel; of two for a symbol the last."""
+    version = _VERSION.match(args.kernel)
+    if version is None:
+        raise user_error("is no kernel version", where=f"--kernel {args.kernel}", hint="--kernel 6.12, for example")
+    board = load_board(find_board(args.board, find_boards(_board_path()), Path.cwd()))
+    asked = [*map(read_fragment, steps.fragments(board)["production"]), steps.board_fragment(board)]
+    lines: dict[str, str] = {}
+    for fragment in asked:
+        for line in fragment.active((int(version[1]), int(version[2])), board.arch.name):
+            lines.pop(line.symbol, None)
+            lines[line.symbol] = line.text
+    print("\n".join(lines.values()))
+    return Exit.CLEAN
 
 
 def run_script(args: argparse.Namespace) -> Exit:

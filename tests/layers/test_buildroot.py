@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import kconfiglib
 import pytest
@@ -14,11 +15,10 @@ from kdumpbuild.board.loader import load_board
 from kdumpbuild.settings import VARIABLES
 from tests.layers.support import EXTERNAL, INSTALLED, REPOSITORY
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 # As much of Buildroot as the makefile uses: functions that it calls are taken down word by word.
 HARNESS = """
+all:
+host-python-kdumpbuild:
 qstrip = $(strip $(subst ",,$(1)))
 define sep
 
@@ -126,17 +126,24 @@ def test_files_for_the_target(arch: str, values: dict[str, str], image: str, tmp
     assert all(f"/out/{arch}-virt/" in line for line in lines)
 
 
-@pytest.mark.parametrize(("arch", "values"), [("arm", {}), ("arm64", {"BR2_aarch64": "y"})])
-def test_the_kernel_gets_the_lines_of_the_fragments(arch: str, values: dict[str, str], tmp_path: Path) -> None:
-    """Each line of the package's own fragments, and nothing else."""
-    wanted = set()
-    for name in ("production", f"production-{arch}"):
-        for line in (resources.FRAGMENTS / f"{name}.config").read_text(encoding="utf-8").splitlines():
-            if match := re.fullmatch(r"# (CONFIG_\w+) is not set", line):
-                wanted.add(f"disable:{match[1]}")
-            elif line.startswith("CONFIG_"):
-                wanted.add(f"set:{line}")
-    assert set(sections(make(tmp_path, **values))["linux"]) == wanted
+def test_the_kernel_gets_what_the_board_needs(tmp_path: Path) -> None:
+    """The fixups are run as make would run them, with the real command, on a config that says otherwise."""
+    linux = tmp_path / "linux"
+    linux.mkdir()
+    (linux / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n", encoding="utf-8")
+    before = "# CONFIG_KEXEC is not set\nCONFIG_KEXEC_SIG=y\nCONFIG_DETECT_HUNG_TASK=n\nCONFIG_OTHER=y\n"
+    (linux / ".config").write_text(before, encoding="utf-8")
+    command = Path(sys.executable).parent / "kdumpbuild"
+    values = {"BR2_PACKAGE_KDUMPBUILD_COMMAND": f'"{command}"', "LINUX_DIR": str(linux), "HOST_MAKE_ENV": ""}
+    fixups = sections(make(tmp_path, **values))["linux"]
+    subprocess.run(["sh", "-e"], input="\n".join(fixups).replace("$$", "$"), text=True, check=True)
+    asked = subprocess.run(
+        [str(command), "board", "config", "arm-virt", "--kernel", "6.12"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    after = (linux / ".config").read_text(encoding="utf-8").splitlines()
+    assert set(after) == {"CONFIG_KEXEC_SIG=y", "CONFIG_OTHER=y", *asked}
+    assert {"CONFIG_KEXEC=y", "CONFIG_DETECT_HUNG_TASK=y", "CONFIG_PSTORE_RAM=y"} <= set(after)
+    assert len(after) == len(set(after))
     assert sections(make(tmp_path, BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS="")).get("linux") == []
 
 

@@ -73,7 +73,7 @@ class Yocto:
             f'HOSTTOOLS_FRAGMENTS = "{REPOSITORY}/kdumpbuild/fragments"',
             f'HOSTTOOLS_KERNEL_SRC = "{source.locate(None, self.folder).given}"',
             'PREFERRED_PROVIDER_virtual/kernel = "linux-hosttools"',
-            # BitBake does not want to be root, whose files it takes for the build machine's; a container of CI often is.
+            # BitBake does not want to be root, and takes its files for the build machine's; CI often is.
             *(['INHERIT:remove = "sanity"', 'ERROR_QA:remove = "host-user-contaminated"',
                'WARN_QA:remove = "host-user-contaminated"'] if os.geteuid() == 0 else []),
         ]  # fmt: skip

@@ -113,29 +113,26 @@ define KDUMPBUILD_BUSYBOX_CONFIG_FIXUPS
 	$(call KCONFIG_ENABLE_OPT,CONFIG_WATCHDOG)
 endef
 
-# The lines of the production kernel's fragments. Lines that are meant for other
-# kernel versions name symbols that this kernel does not know, and it drops
-# them. Whether all that is needed took effect is looked at when the image set
-# is built.
+# What the board needs of the product's kernel, in that kernel's version.
+# Whether all of it took effect is looked at when the image set is built.
 ifeq ($(BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS),y)
-KDUMPBUILD_FRAGMENTS = \
-	$(KDUMPBUILD_TOP)/kdumpbuild/fragments/production.config \
-	$(KDUMPBUILD_TOP)/kdumpbuild/fragments/production-$(KDUMPBUILD_ARCH).config
-KDUMPBUILD_OPTIONS_ON := \
-	$(shell sed -n 's/^\(CONFIG_[A-Z0-9_]*\)=y$$/\1/p' $(KDUMPBUILD_FRAGMENTS))
-KDUMPBUILD_OPTIONS_OFF := \
-	$(shell sed -n 's/^\# \(CONFIG_[A-Z0-9_]*\) is not set$$/\1/p' $(KDUMPBUILD_FRAGMENTS))
-KDUMPBUILD_OPTIONS_VALUE := \
-	$(shell sed -n '/=y$$/!s/^\(CONFIG_[A-Z0-9_]*=.*\)$$/\1/p' $(KDUMPBUILD_FRAGMENTS))
-
 define KDUMPBUILD_LINUX_CONFIG_FIXUPS
-	$(foreach o,$(KDUMPBUILD_OPTIONS_ON),
-		$(call KCONFIG_SET_OPT,$(o),y)$(sep))
-	$(foreach o,$(KDUMPBUILD_OPTIONS_OFF),
-		$(call KCONFIG_DISABLE_OPT,$(o))$(sep))
-	$(foreach o,$(KDUMPBUILD_OPTIONS_VALUE),
-		$(call KCONFIG_SET_OPT,$(firstword $(subst =, ,$(o))),$(lastword $(subst =, ,$(o))))$(sep))
+	$(KDUMPBUILD_ENV) $(KDUMPBUILD_COMMAND) board config $(KDUMPBUILD_BOARD) \
+		--kernel $$(sed -n -e 's/^VERSION = //p' -e 's/^PATCHLEVEL = /./p' \
+			$(LINUX_DIR)/Makefile | tr -d '\n') \
+		>$(LINUX_DIR)/.kdumpbuild.config
+	sed -e 's/^$(SHARP_SIGN) \(.*\) is not set$$/\1/' -e 's/=.*//' \
+		$(LINUX_DIR)/.kdumpbuild.config \
+		| sed -e 's:.*:/^\\($(SHARP_SIGN) \\)\\?&\\>/d:' \
+		>$(LINUX_DIR)/.kdumpbuild.sed
+	sed -i -f $(LINUX_DIR)/.kdumpbuild.sed $(LINUX_DIR)/.config
+	cat $(LINUX_DIR)/.kdumpbuild.config >>$(LINUX_DIR)/.config
 endef
+
+# The tool is there when the kernel is configured.
+ifeq ($(BR2_PACKAGE_KDUMPBUILD)$(KDUMPBUILD_GIVEN_COMMAND),y)
+$(LINUX_DIR)/.stamp_dotconfig: | host-python-kdumpbuild
+endif
 endif
 
 ifeq ($(BR2_PACKAGE_KDUMPBUILD)$(BR_BUILDING),yy)
