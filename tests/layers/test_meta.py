@@ -254,7 +254,7 @@ def test_the_production_config_becomes_the_resolved_one(tmp_path: Path, fake: di
     assert (tmp_path / "b" / ".config").read_text(encoding="utf-8") == result
     called = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     assert called[:2] == ["doit", "config:my board"]
-    assert f"KERNEL_CONFIG={tmp_path}/work/kdump-before.config" in called
+    assert f"KERNEL_CONFIG={tmp_path / 'work' / 'kdump-before.config'}" in called
 
 
 def test_a_line_that_the_kernel_takes_back_ends_do_configure(tmp_path: Path, fake: dict[str, str]) -> None:
@@ -336,7 +336,8 @@ class Datastore:
 
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
-    text = (META / "classes-global" / "kdump.bbclass").read_text(encoding="utf-8")
+    classes = ("classes-global/kdump.bbclass", "classes-recipe/kdumpbuild.bbclass")
+    text = "".join((META / name).read_text(encoding="utf-8") for name in classes)
     bb = SimpleNamespace(parse=SimpleNamespace(mark_dependency=lambda store, path: store.marked.append(path)))
     found: dict[str, Any] = {"os": os, "bb": bb}
     exec(textwrap.dedent("".join(re.findall(r"^def .*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL))), found)  # noqa: S102
@@ -374,3 +375,18 @@ def test_a_wrong_board_is_told(functions: dict[str, Any], board: str, told: str)
     assert told in functions["kdump_board_fault"](store)
     # BitBake parses again when the file appears or changes.
     assert store.marked == functions["kdump_board_candidates"](store)
+
+
+@pytest.mark.parametrize("name", ["KDUMP_SYSROOT", "KDUMP_KERNEL_BUILD"])
+def test_a_wrong_folder_is_told(functions: dict[str, Any], name: str, tmp_path: Path) -> None:
+    def fault(folder: str) -> str:
+        places = {"TMPDIR": str(tmp_path / "tmp"), "DEPLOY_DIR": str(tmp_path / "deploy")}
+        answer: str = functions["kdump_folder_fault"](Datastore(**places, **{name: folder}))
+        return answer
+
+    assert fault("rootfs") == f'{name} = "rootfs" is a relative path; begin it with ${{TOPDIR}}/'
+    assert fault("/nowhere") == f'{name} = "/nowhere": there is no such folder'
+    # The build makes it, later.
+    assert not fault(str(tmp_path / "tmp" / "kernel"))
+    assert not fault(str(tmp_path))
+    assert not fault("")

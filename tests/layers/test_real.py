@@ -97,6 +97,12 @@ class Yocto:
         return folder
 
 
+def workdir(build: Path, recipe: str) -> Path:
+    """Return the folder in which BitBake worked on a recipe."""
+    (folder,) = (path for tmp in build.glob("tmp*") for path in (tmp / "work").glob(f"*/{recipe}/*"))
+    return folder
+
+
 @pytest.fixture(scope="module", params=MACHINES)
 def yocto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Yocto:
     return Yocto(tmp_path_factory.mktemp("yocto") / "build", request.param)
@@ -128,13 +134,12 @@ def test_the_product_s_kernel_is_made_ready(yocto: Yocto) -> None:
     asked(yocto)
     done = yocto.bitbake("-c", "configure", "virtual/kernel")
     assert done.returncode == 0, done.stdout
-    (config,) = yocto.folder.glob("tmp*/work/*/linux-hosttools/*/build/.config")
-    text = config.read_text(encoding="utf-8")
+    work = workdir(yocto.folder, "linux-hosttools")
+    text = (work / "build" / ".config").read_text(encoding="utf-8")
     kexec = {"arm": "CONFIG_KEXEC=y", "arm64": "CONFIG_KEXEC_FILE=y"}[yocto.arch]
     for line in (kexec, "CONFIG_PANIC_ON_OOPS=y", "CONFIG_MAGIC_SYSRQ=y"):
         assert f"\n{line}\n" in text
-    before = config.parent.parent / "kdump-before.config"
-    assert kexec not in before.read_text(encoding="utf-8")
+    assert kexec not in (work / "kdump-before.config").read_text(encoding="utf-8")
 
 
 @needs_bitbake
@@ -180,6 +185,10 @@ def test_a_folder_that_is_not_there_is_told_while_recipes_are_parsed(yocto: Yoct
         assert f'{name} = "{folder}": there is no such folder' in done.stdout
         folder.mkdir()
         assert yocto.bitbake("-n", "kdump-image").returncode == 0
+        asked(yocto, f'{name} = "kdump"')
+        done = yocto.bitbake("-n", "kdump-image")
+        # BitBake puts the value in place of ${TOPDIR}.
+        assert f'{name} = "kdump" is a relative path; begin it with {yocto.folder}/' in done.stdout
 
 
 @needs_bitbake
@@ -254,7 +263,7 @@ def test_kas_builds_with_our_files(yocto: Yocto, tmp_path: Path) -> None:
         stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    (config,) = tmp_path.glob("build/tmp*/work/*/linux-hosttools/*/build/.config")
+    config = workdir(tmp_path / "build", "linux-hosttools") / "build" / ".config"
     assert "\nCONFIG_CRASH_DUMP=y\n" in config.read_text(encoding="utf-8")
 
 
@@ -275,7 +284,7 @@ def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_pa
     assert manifest["board"] == board
     assert (made / "debug" / "vmlinux").read_bytes() == (production / "vmlinux").read_bytes()
     assert b"KDUMP_RELEASE=''" not in (made / "kdump-load.conf").read_bytes()
-    (packages,) = yocto.folder.glob("tmp*/work/*/kdump-image/*/packages-split")
+    packages = workdir(yocto.folder, "kdump-image") / "packages-split"
     split = {}
     for name in ("kdump-image", "kdump-image-collect"):
         split[name] = {path.name for path in (packages / name).rglob("*") if not path.is_dir()}

@@ -39,6 +39,8 @@ def kdump_folder_fault(d):
         path = d.getVar(name) or ''
         if not path or path.startswith((d.getVar('TMPDIR'), d.getVar('DEPLOY_DIR'))):
             continue
+        if not os.path.isabs(path):
+            return '%s = "%s" is a relative path; begin it with ${TOPDIR}/' % (name, path)
         bb.parse.mark_dependency(d, path)
         if not os.path.isdir(path):
             return '%s = "%s": there is no such folder' % (name, path)
