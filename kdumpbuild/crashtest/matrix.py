@@ -287,7 +287,8 @@ def _shown(cell: Cell | None) -> str:
 def _patched(cells: Iterable[Cell]) -> list[str]:
     """Return the part about boards whose production kernel is patched."""
     rows = [
-        f"| `{cell.trigger}` | {cell.arch} {cell.cpus} | {', '.join(cell.patches)} | {_shown(cell)} | `{cell.said}` |"
+        f"| `{cell.trigger}` | {cell.arch} {cell.cpus} | {', '.join(cell.patches)} | {_shown(cell)} | "
+        + (f"`{cell.said}` |" if cell.said else "|")
         for cell in sorted(cells, key=lambda cell: (cell.trigger, cell.arch, cell.cpus))
     ]
     if not rows:
