@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,10 @@ from kdumpbuild import resources, steps
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.loader import UNANSWERED, find_board, find_boards, load_board
 from kdumpbuild.board.size import format_size
+from kdumpbuild.checks.facts import parse_version
 from kdumpbuild.crashtest import standin
 from kdumpbuild.errors import Exit, Fault, UserError, user_error
 from kdumpbuild.formats.fdt import read_fdt
-from kdumpbuild.kconfig.fragment import read_fragment
 from kdumpbuild.newboard import kernel
 from kdumpbuild.newboard.draft import Answers, draft
 from kdumpbuild.newboard.hardware import Hardware
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.newboard.draft import Draft
 
-_VERSION = re.compile(r"(\d+)\.(\d+)")
 HELP_BOARDS = "list the boards that ship with kdumpbuild and those in BOARD_PATH"
-HELP_BOARD = "write a first board file for a board of your own"
+HELP_BOARD = "a board of your own: write a first board file; print what its production kernel needs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,14 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_config(args: argparse.Namespace) -> Exit:
     """Print the lines of a board's production fragments that are meant for a kernel; of two for a symbol the last."""
-    version = _VERSION.match(args.kernel)
-    if version is None:
-        raise user_error("is no kernel version", where=f"--kernel {args.kernel}", hint="--kernel 6.12, for example")
+    try:
+        version = parse_version(args.kernel)
+    except ValueError as error:
+        raise user_error(
+            "is no kernel version", where=f"--kernel {args.kernel}", hint="--kernel 6.12, for example"
+        ) from error
     board = load_board(find_board(args.board, find_boards(_board_path()), Path.cwd()))
-    asked = [*map(read_fragment, steps.fragments(board)["production"]), steps.board_fragment(board)]
     lines: dict[str, str] = {}
-    for fragment in asked:
-        for line in fragment.active((int(version[1]), int(version[2])), board.arch.name):
+    for fragment in steps.wanted_fragments(board)["production"]:
+        for line in fragment.active(version, board.arch.name):
             lines.pop(line.symbol, None)
             lines[line.symbol] = line.text
     print("\n".join(lines.values()))

@@ -104,6 +104,16 @@ def board_fragment(board: Board) -> Fragment:
     )
 
 
+def wanted_fragments(board: Board) -> dict[str, list[Fragment]]:
+    """Return what is asked of each kernel, in the order in which it is applied. Raises UserError.
+
+    The board file's own lines come after the shipped ones and before the product's fragments.
+    """
+    wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
+    wanted["production"].insert(-len(board.production.fragments) or len(wanted["production"]), board_fragment(board))
+    return wanted
+
+
 def kernel_tree(settings: Settings, layout: Layout, role: str) -> KernelTree:
     """Return the source of one of the kernels; the production kernel's has the board's patches."""
     found = source.locate(settings.kernel_src, settings.cache)
@@ -182,9 +192,7 @@ def resolve_configs(settings: Settings, layout: Layout) -> None:
     kconfig = open_kconfig(tree, chain, settings.cache / "kconfig")
     product = kernel_tree(settings, layout, "production")
     product_kconfig = kconfig if product == tree else open_kconfig(product, chain, settings.cache / "kconfig")
-    wanted = {role: [read_fragment(path) for path in paths] for role, paths in fragments(board).items()}
-    # The board file's own lines come after the shipped ones and before the product's fragments.
-    wanted["production"].insert(-len(board.production.fragments) or len(wanted["production"]), board_fragment(board))
+    wanted = wanted_fragments(board)
     base = str(settings.kernel_config or _base(board))
     derived = add_derived(settings, layout, kconfig, wanted, base)
     texts: dict[Path, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import tarfile
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from kdumpbuild.cli import main
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.fdt import read_fdt
 from kdumpbuild.newboard.hardware import Hardware
-from kdumpbuild.resources import TEMPLATES
+from kdumpbuild.resources import BOARDS, TEMPLATES
 from kdumpbuild.run import run
 
 if TYPE_CHECKING:
@@ -436,3 +437,52 @@ def test_boards_are_listed_with_how_they_are_tested(
 def test_the_script_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["board", "probe-script"]) == 0
     assert capsys.readouterr().out == (TEMPLATES / "target/kdump-probe").read_text(encoding="utf-8")
+
+
+def config(*arguments: object) -> int:
+    return main(["board", "config", *map(str, arguments)])
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    """A board file whose own fragment takes back what [panic] asks for."""
+    shipped = (BOARDS / "arm-virt.toml").read_text(encoding="utf-8")
+    listed = 'fragments = ["product", "virt", "virt-pci"]'
+    assert "hung_task = 120" in shipped
+    assert listed in shipped
+    path = tmp_path / "gateway.toml"
+    path.write_text(shipped.replace(listed, 'fragments = ["our.config"]'), encoding="utf-8")
+    (tmp_path / "our.config").write_text("CONFIG_DEFAULT_HUNG_TASK_TIMEOUT=30\n", encoding="utf-8")
+    return path
+
+
+def test_the_production_config_of_a_board_is_printed_for_its_kernel(
+    product: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {}
+    for kernel in ("5.10", "6.12.117-rt1"):
+        assert config(product, "--kernel", kernel) == 0
+        said[kernel] = capsys.readouterr().out.splitlines()
+        symbols = [re.sub(r"^(?:# )?CONFIG_(\w+).*", r"\1", line) for line in said[kernel]]
+        assert len(symbols) == len(set(symbols))
+        assert "CONFIG_DETECT_HUNG_TASK=y" in said[kernel]
+        # In the order in which the build applies them: the product's own fragment is the last.
+        assert "CONFIG_DEFAULT_HUNG_TASK_TIMEOUT=30" in said[kernel]
+    assert "CONFIG_CRASH_DUMP=y" in said["6.12.117-rt1"]
+    assert said["5.10"] != said["6.12.117-rt1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["arm-virt", "--kernel", "new"], "--kernel new: is no kernel version"),
+        (["arm-vrit", "--kernel", "6.12"], "did you mean arm-virt?"),
+    ],
+)
+def test_a_wrong_question_for_a_config_is_told(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert config(*arguments) != 0
+    out, error = capsys.readouterr()
+    assert told in error
+    assert not out
