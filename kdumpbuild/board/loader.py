@@ -12,7 +12,6 @@ from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.logs import read_logs
 from kdumpbuild.board.model import (
     FORMAT,
-    Bank,
     Board,
     Capture,
     Collect,
@@ -23,6 +22,7 @@ from kdumpbuild.board.model import (
     Production,
     Waiver,
     Watchdog,
+    parse_bank,
 )
 from kdumpbuild.board.panic import read_panic
 from kdumpbuild.board.size import format_size, parse_size
@@ -189,11 +189,8 @@ def _memory(table: Table | None) -> Memory:
     banks = []
     hint = 'write ram = ["512M@0x40000000"]: size@address for each bank'
     for text in table.texts("ram", default=None):
-        size, at, base = text.partition("@")
         try:
-            if not at:
-                raise ValueError(f"{text!r} has no address")
-            banks.append(Bank(base=parse_size(base), size=parse_size(size)))
+            banks.append(parse_bank(text))
         except ValueError as error:
             table.fault("ram", str(error), hint)
     banks.sort(key=lambda bank: bank.base)

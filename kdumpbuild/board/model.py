@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.board.logs import Logs
 from kdumpbuild.board.panic import Panic
+from kdumpbuild.board.size import parse_size
 from kdumpbuild.board.tables import Source
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ class Bank:
     def end(self) -> int:
         """The first address behind the bank."""
         return self.base + self.size
+
+
+def parse_bank(text: str) -> Bank:
+    """Return the bank that ``512M@0x40000000`` stands for, size before address. Raises ValueError on anything else."""
+    size, at, base = text.partition("@")
+    if not at:
+        raise ValueError(f"{text!r} has no address")
+    return Bank(size=parse_size(size), base=parse_size(base))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.board.model import Bank
-from kdumpbuild.board.size import format_size, parse_size
+from kdumpbuild.board.model import Bank, parse_bank
+from kdumpbuild.board.size import format_size
 from kdumpbuild.checks.facts import Cmdline, Config, Facts, Version, parse_version, show
 from kdumpbuild.checks.model import Input
 from kdumpbuild.checks.userland import programs_of, read_rootfs
@@ -165,11 +165,10 @@ def _ram(text: str | None, faults: list[Fault]) -> tuple[Bank, ...]:
     for part in (text or "").split(","):
         if not part:
             continue
-        size, _, base = part.partition("@")
         try:
-            banks.append(Bank(parse_size(base), parse_size(size)))
+            banks.append(parse_bank(part))
         except ValueError as error:
-            faults.append(Fault(f"{part!r}: {error}", where=Input.RAM.value, hint="write SIZE@BASE: 512M@0x40000000"))
+            faults.append(Fault(str(error), where=Input.RAM.value, hint="write SIZE@BASE: 512M@0x40000000"))
     return tuple(banks)
 
 

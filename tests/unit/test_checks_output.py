@@ -393,6 +393,8 @@ def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     [
         (["--config", "absent"], 3, "absent: cannot be read"),
         (["--ram", "lots"], 3, "write SIZE@BASE"),
+        (["--ram", "1Gb"], 3, "--ram: '1Gb' has no address"),
+        (["--ram", "1Gb@0x40000000"], 3, "--ram: '1Gb' is not a size"),
         (["--board", "arm-vort"], 3, "did you mean arm-virt?"),
         (["--explain", "KD999"], 3, "no rule is called KD999"),
         (["--cmdline", "quiet", "--arch", "arm"], 2, ""),
