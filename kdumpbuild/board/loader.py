@@ -348,6 +348,7 @@ def _machine(table: Table | None) -> Machine | None:
         disk=table.texts("disk"),
         args=table.texts("args"),
         cmdline=table.text("cmdline", default=""),
+        capture_cmdline=table.text("capture_cmdline", default=""),
         drive=table.text("drive", default=""),
         disk_size=table.size("disk_size", 'write disk_size = "64M"', default="0"),
         erase_size=table.size("erase_size", 'write erase_size = "256K"', default="0"),

@@ -195,6 +195,8 @@ class Machine:
     """Further arguments for QEMU."""
     cmdline: str
     """Further arguments of the production kernel in the crash test."""
+    capture_cmdline: str = ""
+    """Further arguments of the capture kernel in the crash test."""
     drive: str = ""
     """The place that the machine has for the drive, as ``-drive`` names it, in place of ``disk``: ``if=sd,index=0``."""
     disk_size: int = 0

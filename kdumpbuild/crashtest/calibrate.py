@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import SetFiles
     from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.verdict import Verdict
 
 MIB = 1 << 20
 STEP = 2 * MIB
@@ -82,15 +83,22 @@ def attempt(
     board: Board, image_set: SetFiles, userland: Userland, work: Path, qemu: Path | None, size: int
 ) -> str:
     """Crash once with ``size`` bytes reserved. Return what went wrong, or nothing."""
+    verdict = crash_with(board, image_set, userland, work, qemu, size)
+    if verdict.passed:
+        return ""
+    if verdict.failure is not None:
+        return verdict.failure.what
+    return "; ".join(check.name for check in verdict.checks if check.ok is False)
+
+
+def crash_with(
+    board: Board, image_set: SetFiles, userland: Userland, work: Path, qemu: Path | None, size: int
+) -> Verdict:
+    """Crash once with ``size`` bytes reserved, which the load script takes for enough."""
     conf = work / "kdump-load.conf"
     work.mkdir(parents=True, exist_ok=True)
     text = image_set.load_conf.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("KDUMP_CRASHKERNEL_BYTES=")]
     conf.write_text("\n".join([*lines, f"KDUMP_CRASHKERNEL_BYTES={size}", ""]), encoding="utf-8")
     options = Options(crashkernel=size, qemu=qemu, install={f"{TARGET_FOLDER}/{image_set.load_conf.name}": conf})
-    verdict = run_crashtest(board, image_set, userland, TRIGGERS["sysrq"], work / "crash", options)
-    if verdict.passed:
-        return ""
-    if verdict.failure is not None:
-        return verdict.failure.what
-    return "; ".join(check.name for check in verdict.checks if check.ok is False)
+    return run_crashtest(board, image_set, userland, TRIGGERS["sysrq"], work / "crash", options)

@@ -196,6 +196,11 @@ def _in_the_capture_kernel(w: Witness) -> Diagnosis | None:
             boot=_CAPTURE,
         )  # fmt: skip
     target = _match(said, _NO_DUMP_TARGET)
+    if target is not None and ("cannot mount" in target or "cannot write" in target):
+        return Diagnosis(
+            "no-dump-target", "the capture system cannot use the dump target", why=target,
+            hint="it is there: is its file system the one that the board file names, and whole?", boot=_CAPTURE,
+        )  # fmt: skip
     if target is not None:
         return Diagnosis(
             "no-dump-target", "the capture system does not find the dump target", why=target,

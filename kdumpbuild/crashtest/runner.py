@@ -302,12 +302,16 @@ def _prepare(
                      image_set.manifest, image_set.checksums, *image_set.collecting)
         if path.is_file()
     }  # fmt: skip
-    if trigger.outlives_watchdog and board.watchdog:
-        hold = f'KDUMP_CMDLINE="$KDUMP_CMDLINE kdump.hold={board.watchdog.timeout + _BEYOND}"\n'
-        work.load_conf.write_text(image_set.load_conf.read_text(encoding="utf-8") + hold, encoding="utf-8")
-        install[f"{TARGET_FOLDER}/{image_set.load_conf.name}"] = work.load_conf
+    install |= options.install
+    hold = f"kdump.hold={board.watchdog.timeout + _BEYOND}" if trigger.outlives_watchdog and board.watchdog else ""
+    more = " ".join(filter(None, (machine_of(board).capture_cmdline, hold)))
+    if more:
+        place = f"{TARGET_FOLDER}/{image_set.load_conf.name}"
+        text = install[place].read_text(encoding="utf-8")
+        work.load_conf.write_text(f'{text}KDUMP_CMDLINE="$KDUMP_CMDLINE {more}"\n', encoding="utf-8")
+        install[place] = work.load_conf
     conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
-    write_system(work.initramfs, userland, conf, {**install, **options.install})
+    write_system(work.initramfs, userland, conf, install)
     return earlier
 
 

@@ -9,18 +9,23 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import drgn
 import pytest
 
+from kdumpbuild.board.model import Watchdog
+from kdumpbuild.build.imageset import reserved
 from kdumpbuild.checks.engine import check_facts
 from kdumpbuild.checks.gather import Given, gather
+from kdumpbuild.checks.userland import read_rootfs
 from kdumpbuild.crashtest import Options, render
+from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.initramfs import read_initramfs
 from kdumpbuild.run import run
-from tests.boot.changed import changed, plain_load
+from tests.boot.changed import changed, plain_load, with_files
 from tests.boot.test_crashtest import Bench, bench_of
 from tests.fuzz.readers import cpio, uboot
 
@@ -173,6 +178,105 @@ def test_a_console_that_the_board_does_not_have(arm: Bench, tmp_path: Path) -> N
     verdict = bad.crash()
     assert verdict.passed, render(verdict)
     assert bad.console.count(starts) == heard - 1
+
+
+def test_a_region_that_the_capture_system_does_not_fit_into(arm: Bench, tmp_path: Path) -> None:
+    """Half of what the set asks for: it still loads, with a script that does not look."""
+    small = reserved(arm.image_set).size // 2 // MIB * MIB
+    bad = changed(arm, tmp_path)
+    assert bad.finds("KD029", cmdline=f"crashkernel={small // MIB}M", reserved=None)
+    verdict = bad.crash(Options(crashkernel=small, install=plain_load(tmp_path)))
+    assert verdict.failure is not None
+    assert not verdict.vmcore_size, render(verdict)
+    assert not bad.finds("KD029")
+
+
+def test_a_filter_that_wants_a_vmlinux(arm: Bench, tmp_path: Path) -> None:
+    initramfs = arm.image_set.initramfs
+    (script,) = (e.data for e in read_initramfs(initramfs).entries if e.name == "lib/kdump/target.sh")
+    asks = script.replace(b"limited \"$share\" makedumpfile ", b"limited \"$share\" makedumpfile -x /boot/vmlinux ")
+    assert asks != script
+    bad = changed(
+        arm, tmp_path, files={initramfs.name: with_files(initramfs.read_bytes(), {"lib/kdump/target.sh": asks})}
+    )
+    assert bad.finds("KD074")
+    verdict = bad.crash()
+    assert verdict.form == "raw", render(verdict)
+    assert not changed(arm, tmp_path / "good").finds("KD074")
+
+
+# -- what the product does ----------------------------------------------------------------------------------------
+
+
+def test_addresses_that_are_hidden_from_kexec(arm: Bench, tmp_path: Path) -> None:
+    rootfs = tmp_path / "rootfs"
+    (rootfs / "etc/sysctl.d").mkdir(parents=True)
+    (rootfs / "etc/sysctl.d/50-hardening.conf").write_text("kernel.kptr_restrict = 2\n")
+    as_built = changed(arm, tmp_path)
+    assert as_built.finds("KD009", rootfs=read_rootfs(rootfs)[0])
+    verdict = as_built.crash(Options(cmdline="sysctl.kernel.kptr_restrict=2"))
+    assert not verdict.passed, render(verdict)
+    (rootfs / "etc/sysctl.d/50-hardening.conf").write_text("kernel.kptr_restrict = 1\n")
+    assert not as_built.finds("KD009", rootfs=read_rootfs(rootfs)[0])
+    verdict = as_built.crash(Options(cmdline="sysctl.kernel.kptr_restrict=1"))
+    assert verdict.passed, render(verdict)
+
+
+def test_a_panic_that_the_command_line_takes_back(arm: Bench, tmp_path: Path) -> None:
+    """The loop goes on for as long as the machine's watchdog lets it: the other detectors look away here."""
+    as_built = changed(arm, tmp_path)
+    line = f"crashkernel=16M {arm.image_set.boot_arguments.read_text().strip()}"
+    others = "sysctl.kernel.panic_on_rcu_stall=0 workqueue.panic_on_stall=0"
+    assert as_built.finds("KD102", cmdline=f"{line} nosoftlockup")
+    hangs = Options(cmdline=f"{others} nosoftlockup", means=Means(watchdog=60))
+    verdict = as_built.crash(hangs, trigger="lkdtm-softlockup")
+    assert not verdict.vmcore_size, render(verdict)
+    assert "softlockup: hung tasks" not in as_built.console
+    assert not as_built.finds("KD102", cmdline=line)
+    verdict = as_built.crash(Options(cmdline=others, means=Means(watchdog=60)), trigger="lkdtm-softlockup")
+    assert verdict.passed, render(verdict)
+
+
+def test_a_watchdog_that_is_faster_than_the_detectors(arm: Bench, tmp_path: Path) -> None:
+    """The CPU that loops is the only one, and so the one that feeds it."""
+    one = ("-smp", "1")
+    for timeout, captured in ((10, False), (60, True)):
+        board = replace(arm.board, watchdog=Watchdog("/dev/watchdog", timeout))
+        made = changed(replace(arm, board=board), tmp_path / str(timeout))
+        assert made.finds("KD101") is not captured
+        # The machine's own watchdog, not one of the board's: no capture has to feed it.
+        verdict = changed(arm, tmp_path / f"{timeout}-crash").crash(
+            Options(means=Means(watchdog=timeout), qemu_args=one), trigger="lkdtm-softlockup"
+        )
+        assert verdict.passed is captured, render(verdict)
+        assert verdict.by_watchdog is not captured
+
+
+@pytest.mark.parametrize("arch", ["arm", "arm64"])
+def test_ramoops_without_its_memory(request: pytest.FixtureRequest, tmp_path: Path, arch: str) -> None:
+    bench: Bench = request.getfixturevalue(arch)
+    plain = machine_tree(bench, tmp_path)
+    bad = changed(bench, tmp_path)
+    bad.files.boot.joinpath("ramoops.dtso").unlink()
+    assert bad.finds("KD104", dtb=plain)
+    alone = Options(means=Means(kdump=False))
+    assert not [name for name in bad.crash(alone, trigger="lkdtm-panic").records if "ramoops" in name]
+    # What a boot loader gives, with the overlay on it, is beside the result of the crash test.
+    good = changed(bench, tmp_path / "good")
+    verdict = good.crash(alone, trigger="lkdtm-panic")
+    assert [name for name in verdict.records if name.startswith("dmesg-ramoops")], render(verdict)
+    assert not good.finds("KD104", dtb=bench.work / "machine.dtb")
+
+
+def test_kdump_or_a_record_of_the_panic(arm: Bench, tmp_path: Path) -> None:
+    """What is traded: beside kdump ramoops has the console, and no record, unless records come first."""
+    as_built = changed(arm, tmp_path)
+    assert as_built.finds("KD103")
+    for first, records in (("", False), ("crash_kexec_post_notifiers", True)):
+        verdict = as_built.crash(Options(cmdline=first), trigger="lkdtm-panic")
+        assert verdict.passed, render(verdict)
+        assert bool([name for name in verdict.records if name.startswith("dmesg-ramoops")]) is records
+        assert [name for name in verdict.records if name.startswith("console-ramoops")]
 
 
 # -- reading the dump ---------------------------------------------------------------------------------------------

@@ -287,6 +287,21 @@ def test_a_read_only_target(system: CaptureSystem) -> None:
     assert system.rebooted
 
 
+def test_the_watchdog_is_left_alone_when_asked_for(system: CaptureSystem) -> None:
+    (system.root / "proc/cmdline").write_text("panic=5 kdump.nowatchdog\n", encoding="utf-8")
+    console = system.run()
+    assert "kdump: vmcore committed" in console
+    assert "kdump: watchdog" not in console
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(system: CaptureSystem) -> None:
+    """As in a corrupt file system: it is there, and nothing can be made in it."""
+    (system.root / "mnt/kdump/attempt.part").mkdir(parents=True)
+    console = system.run()
+    assert "kdump: failed: dump target /dev/vda: cannot write to the folder kdump on /dev/vda" in console
+    assert system.rebooted
+
+
 def test_the_file_system_is_repaired_where_the_tool_is_there(system: CaptureSystem) -> None:
     system.tool("fsck.ext4", 'echo "fsck $*" >>/calls.log\n')
     system.run()

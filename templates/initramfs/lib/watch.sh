@@ -8,6 +8,7 @@
 guard_pid=
 
 start_guard() {
+	! grep -qw kdump.nowatchdog /proc/cmdline || KDUMP_WATCHDOG=
 	# The kernel kills the tools first when memory ends, and panics, which reboots, when nothing else is left.
 	protect $$
 	guard &

@@ -30,7 +30,7 @@ open_target() {
 		return 1
 	fi
 	# The second looks whether it can be written at all: BusyBox mounts read-only where it has to.
-	if ! { mkdir -p "$MOUNT/$KDUMP_DIRECTORY" && : >"$MOUNT/$KDUMP_DIRECTORY/attempt.part"; }; then
+	if ! { mkdir -p "$MOUNT/$KDUMP_DIRECTORY" && true >"$MOUNT/$KDUMP_DIRECTORY/attempt.part"; }; then
 		fail "cannot write to the folder $KDUMP_DIRECTORY on $device"
 		return 1
 	fi
@@ -121,8 +121,8 @@ save_dmesg() {
 save_log() {
 	read_log keep_log || return
 	dmesg_bytes=$(size_of "$work/dmesg.part")
-	commit "$work/dmesg.part" "$work/dmesg.txt" && return
-	reason="dmesg: cannot write it"
+	commit "$work/dmesg.part" "$work/dmesg.txt" 2>"$ERRORS" && return
+	reason="dmesg: cannot write it$(last_error)"
 	return 1
 }
 
@@ -158,9 +158,9 @@ keep_raw() {
 
 commit_vmcore() {
 	vmcore_bytes=$(size_of "$dump/vmcore.part")
-	commit "$dump/vmcore.part" "$dump/vmcore" && return
+	commit "$dump/vmcore.part" "$dump/vmcore" 2>"$ERRORS" && return
 	vmcore_bytes=
-	because "cannot write it"
+	because "cannot write it$(last_error)"
 	return 1
 }
 
