@@ -223,17 +223,17 @@ def test_addresses_that_are_hidden_from_kexec(arm: Bench, tmp_path: Path) -> Non
 
 
 def test_a_panic_that_the_command_line_takes_back(arm: Bench, tmp_path: Path) -> None:
-    """The loop goes on for as long as the machine's watchdog lets it: the other detectors look away here."""
+    """The loop goes on until the machine's watchdog ends it. The board's other detectors look away here."""
     as_built = changed(arm, tmp_path)
     line = f"crashkernel=16M {arm.image_set.boot_arguments.read_text().strip()}"
     others = "sysctl.kernel.panic_on_rcu_stall=0 workqueue.panic_on_stall=0"
+    one_cpu = Options(means=Means(watchdog=40), qemu_args=("-smp", "1"))
     assert as_built.finds("KD102", cmdline=f"{line} nosoftlockup")
-    hangs = Options(cmdline=f"{others} nosoftlockup", means=Means(watchdog=60))
-    verdict = as_built.crash(hangs, trigger="lkdtm-softlockup")
-    assert not verdict.vmcore_size, render(verdict)
-    assert "softlockup: hung tasks" not in as_built.console
+    verdict = as_built.crash(replace(one_cpu, cmdline=f"{others} nosoftlockup"), trigger="lkdtm-softlockup")
+    assert verdict.by_watchdog, render(verdict)
+    assert not verdict.vmcore_size
     assert not as_built.finds("KD102", cmdline=line)
-    verdict = as_built.crash(Options(cmdline=others, means=Means(watchdog=60)), trigger="lkdtm-softlockup")
+    verdict = as_built.crash(replace(one_cpu, cmdline=others), trigger="lkdtm-softlockup")
     assert verdict.passed, render(verdict)
 
 
