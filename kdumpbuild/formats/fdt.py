@@ -155,6 +155,8 @@ def _read_tree(blob: bytes, at: int, names: bytes, name: str) -> Node:
             if end < 0:
                 raise _damaged(name, f"a node's name at {at:#x} does not end")
             text = blob[at:end].decode("utf-8", errors="replace")
+            if stack and (not text or "/" in text):  # paths would lead elsewhere
+                raise _damaged(name, f"{text!r} at {at:#x} is no name of a node")
             at = (end + 4) & ~3
             nodes += 1
             if nodes > _MAX_NODES or len(stack) >= _MAX_DEPTH:

@@ -85,5 +85,5 @@ def _line(text: str) -> str:
 
 
 def _toml(value: str | list[str]) -> str:
-    # A text, and a list of texts, is written in TOML as in JSON.
-    return json.dumps(value, ensure_ascii=False)
+    # A text, and a list of texts, is written in TOML as in JSON, but for DEL, which TOML does not take as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -70,6 +70,14 @@ def test_tags_to_skip_are_skipped(tmp_path: Path) -> None:
     assert [child.path for child in root.children] == ["/b"]
 
 
+@pytest.mark.parametrize("wrong", [b"b/d", b"\0/d"])
+def test_a_name_that_would_lead_elsewhere_is_refused(tmp_path: Path, wrong: bytes) -> None:
+    data = compiled(tmp_path, "/dts-v1/; / { bcd { }; };").read_bytes()
+    assert data.count(b"bcd\0") == 1
+    with pytest.raises(UserError, match="is no name of a node"):
+        read_fdt(data.replace(b"bcd\0", wrong + b"\0"))
+
+
 def test_binary_values_stay_binary(tmp_path: Path) -> None:
     root = read_fdt(compiled(tmp_path, '/dts-v1/; / { a = <0x41000000 0x20000000>; s = "x", "y"; };')).root
     assert root.cells("a") == (0x41000000, 0x20000000)

@@ -6,6 +6,7 @@ import gzip
 import re
 import shutil
 import tarfile
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from kdumpbuild.cli import main
 from kdumpbuild.errors import UserError
 from kdumpbuild.formats.fdt import read_fdt
 from kdumpbuild.newboard.hardware import Hardware
+from kdumpbuild.newboard.text import _toml
 from kdumpbuild.resources import BOARDS, TEMPLATES
 from kdumpbuild.run import run
 
@@ -408,6 +410,11 @@ def test_text_of_the_tree_cannot_break_the_file(folder: Path) -> None:
     board = load_board(folder / "gateway.toml")
     assert board.description.startswith('a" # b?[dump]')
     assert "\x1b" not in (folder / "gateway.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["\x00\x1f\x7f\x80", 'a"\\b', "ü€"])
+def test_every_text_is_written_as_toml_reads_it(text: str) -> None:
+    assert tomllib.loads(f"one = {_toml(text)}\nlist = {_toml([text])}") == {"one": text, "list": [text]}
 
 
 # -- the list of boards -----------------------------------------------------------------------------------------------
