@@ -7,6 +7,7 @@ A step reads what earlier steps left in their folders and writes its own; whethe
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -343,9 +344,8 @@ def set_files(layout: Layout) -> list[Path]:
 
 def set_facts(settings: Settings, layout: Layout) -> object:
     """Return what the set depends on, besides the files that are copied into it."""
-    board = layout.board
-    asked = [board.memory, board.capture, board.dtb, board.drivers, board.panic, board.logs, settings.kernel_build]
-    return [__version__, *asked, scripts.collect_conf(board)]
+    # All that the board file says, but for what the crash test alone reads.
+    return [__version__, replace(layout.board, machine=None), settings.kernel_build]
 
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:

@@ -51,7 +51,7 @@ def test_a_changed_template_rebuilds_initramfs_and_set_only(built: Path, tmp_pat
     assert doit("image:arm-virt", OUT=str(built)).returncode == 0
 
 
-def test_more_reserved_memory_rebuilds_the_set_only(built: Path, tmp_path: Path) -> None:
+def test_more_reserved_memory_or_an_argument_rebuilds_the_set_only(built: Path, tmp_path: Path) -> None:
     board = tmp_path / "mine.toml"
     text = (REPOSITORY / "kdumpbuild/boards/arm-virt.toml").read_text(encoding="utf-8")
     board.write_text(text, encoding="utf-8")
@@ -64,6 +64,10 @@ def test_more_reserved_memory_rebuilds_the_set_only(built: Path, tmp_path: Path)
     manifest = json.loads((built / "mine" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["crashkernel"]["bytes"] == 20 << 20
     assert "crashkernel=20M" in (built / "mine" / "boot" / "uboot.env.txt").read_text(encoding="utf-8")
+    board.write_text(text.replace("[production]", '[production]\ncmdline = "nr_cpus=1"'), encoding="utf-8")
+    result = doit("build", f"BOARD={board}", OUT=str(built))
+    assert executed(result) == ["config:mine", "image:mine", "build"], result.stdout + result.stderr
+    assert "nr_cpus=1" in (built / "mine" / "boot" / "arguments.txt").read_text(encoding="utf-8").split()
     assert doit("clean", f"BOARD={board}", OUT=str(built)).returncode == 0
     assert not (built / "mine").exists()
 

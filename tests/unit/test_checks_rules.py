@@ -384,6 +384,13 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm(dtb=tree(PL011), capture_cmdline=line("console=ttyS0"), capture=PL011_ON),
         arm(dtb=tree(PL011), capture_cmdline=line("console=ttyAMA0,115200"), capture=PL011_ON),
     ),
+    "KD089": (
+        arm64(production=config(SMP="y"), dtb=cpus("spin-table", rest='compatible = "brcm,bcm2837";')),
+        arm64(
+            production=config(SMP="y"), cmdline=line("nr_cpus=1"),
+            dtb=cpus("spin-table", rest='compatible = "brcm,bcm2837";'),
+        ),
+    ),
     "KD100": (
         arm(board=BOARD, production=config(SOFTLOCKUP_DETECTOR="y", DETECT_HUNG_TASK="y"), kernel=(6, 12)),
         arm(board=BOARD, production=config(**DETECTORS), kernel=(6, 12)),

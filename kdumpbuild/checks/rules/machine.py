@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kdumpbuild.checks.facts import Case
     from kdumpbuild.checks.tables import WatchdogDriver
 
+_ONE_CPU_INTERRUPTED = ("brcm,bcm2836", "brcm,bcm2837")
+
 
 @rule(
     "KD080", Severity.ERROR, "This board's CPUs cannot be switched off, so kexec refuses to load",
@@ -74,6 +76,22 @@ def spin_table(case: Case) -> Iterator[Hit]:
     count = sum(method == "spin-table" for method in case.dtb.cpus)
     if count and len(case.dtb.cpus) > 1 and not _one_cpu(case):
         yield Hit(f"{count} CPUs have enable-method spin-table", case.dtb.name)
+
+
+@rule(
+    "KD089", Severity.ERROR, "A capture kernel on another CPU than the first gets no interrupts",
+    needs=(Input.DTB, Input.PRODUCTION),
+    advice="Boot the production kernel with nr_cpus=1; or let a hardware watchdog end the captures that hang, and have "
+    "the dumps of the first CPU alone.",
+    source="Linux, drivers/irqchip/irq-bcm2836.c never writes LOCAL_GPU_ROUTING; experiment on QEMU raspi3b: a crash "
+    "on CPU 1 hangs the capture kernel, one on CPU 0 is captured",
+)  # fmt: skip
+def first_cpu_only(case: Case) -> Iterator[Hit]:
+    """A capture kernel starts on the CPU that crashed. On the BCM2836 and BCM2837 of the Raspberry Pi 2 and 3 all
+    peripherals interrupt one CPU, the first: on any other one the SD card's controller waits for ever."""
+    machines = [name for name in case.dtb.compatible if name in _ONE_CPU_INTERRUPTED]
+    if machines and case.production.on("SMP") and len(case.dtb.cpus) > 1 and not _one_cpu(case):
+        yield Hit(f"{machines[0]} has {len(case.dtb.cpus)} CPUs, and its peripherals interrupt one", case.dtb.name)
 
 
 @rule(
