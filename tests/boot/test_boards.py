@@ -6,6 +6,8 @@ They compile a pair of kernels each, so they have a marker and a task of their o
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.model import Severity
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, has_watchdog, render, run_crashtest, too_old
 from kdumpbuild.errors import UserError
+from tests.boot.changed import changed
+from tests.boot.test_crashtest import bench_of
 
 pytestmark = pytest.mark.boards
 
@@ -89,6 +93,23 @@ def test_a_watchdog_that_nobody_feeds_costs_the_dump(built: Path, tmp_path: Path
     assert checks["watchdog running"] is True
     assert checks["dump committed"] is False, render(verdict)
     assert verdict.times.total < board.watchdog.timeout + 60
+
+
+def test_a_crash_on_a_cpu_that_gets_no_interrupts_hangs(built: Path, tmp_path: Path) -> None:
+    """KD089: with all its CPUs the Raspberry Pi 3 captures what crashes on the first, and nothing else."""
+    board = load_board(resources.BOARDS / "raspi3b.toml")
+    files = SetFiles(built / board.name, board.arch.image)
+    bench = replace(bench_of("arm64-virt", built, tmp_path), board=board, image_set=files)
+    assert not changed(bench, tmp_path / "good").finds("KD089")
+    bad = changed(bench, tmp_path)
+    text = bad.files.boot_arguments.read_text()
+    assert "nr_cpus=1 " in text
+    bad.files.boot_arguments.write_text(text.replace("nr_cpus=1 ", ""))
+    assert bad.finds("KD089")
+    verdict = bad.crash(Options(deadline=120))
+    crashed_on = re.search(r"CPU: (\d+) .*Comm: kdb-", bad.console)
+    assert crashed_on is not None, render(verdict)
+    assert verdict.passed is (crashed_on[1] == "0"), render(verdict)
 
 
 def test_a_board_without_a_watchdog_has_none_to_outlive(built: Path, tmp_path: Path) -> None:
