@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--initramfs", type=Path, metavar="FILE", help="the crash initramfs")
     given.add_argument("--ram", metavar="SIZE@BASE,…", help="banks of RAM: 512M@0x40000000; default: the device tree's")
     given.add_argument("--kexec-tools", metavar="X.Y.Z", help="version on the target; default: --rootfs's packages")
-    given.add_argument("--makedumpfile", metavar="X.Y.Z", help="the version that saves the dump; default: --rootfs's")
+    given.add_argument("--makedumpfile", metavar="X.Y.Z", help="version that saves the dump; default: --initramfs's")
     given.add_argument("--rootfs", type=Path, metavar="DIR", help="the product's root file system, unpacked")
     given.add_argument("--board", metavar="NAME", help="a board file, or the name of a shipped board")
     load = given.add_mutually_exclusive_group()

@@ -12,7 +12,7 @@ from kdumpbuild.board.model import Bank, parse_bank
 from kdumpbuild.board.size import format_size
 from kdumpbuild.checks.facts import Cmdline, Config, Facts, Version, parse_version, show
 from kdumpbuild.checks.model import Input
-from kdumpbuild.checks.userland import programs_of, read_rootfs
+from kdumpbuild.checks.userland import makedumpfile_of, programs_of, read_rootfs
 from kdumpbuild.errors import Fault, UserError, nearest, user_error
 from kdumpbuild.formats.arm64_image import read_arm64_image
 from kdumpbuild.formats.devicetree import read_devicetree
@@ -201,8 +201,9 @@ def _userland(given: Given, facts: Facts, faults: _Faults) -> Facts:
             initramfs = read_initramfs(given.initramfs)
             programs, damaged = programs_of(initramfs)
             facts = replace(
-                facts, initramfs=initramfs, initramfs_programs=programs, damaged_programs=damaged
-            )
+                facts, initramfs=initramfs, initramfs_programs=programs, damaged_programs=damaged,
+                makedumpfile=facts.makedumpfile or makedumpfile_of(initramfs),
+            )  # fmt: skip
     if given.rootfs is not None:
         with faults.caught():
             rootfs, versions = read_rootfs(given.rootfs)

@@ -21,6 +21,8 @@ _MAX_PROGRAMS = 1000
 _PROGRAMS = ("kexec", "makedumpfile", "busybox", "vmcore-dmesg")
 _FOLDERS = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
 _SYSCTL_FOLDERS = ("usr/lib/sysctl.d", "lib/sysctl.d", "usr/local/lib/sysctl.d", "etc/sysctl.d")
+_VERSION = re.compile(rb"\bversion (\d+\.\d+\.\d+) \(released on ")
+"""What makedumpfile -v prints."""
 _PACKAGE_LISTS = ("var/lib/dpkg/status", "var/lib/opkg/status", "usr/lib/opkg/status", "lib/apk/db/installed")
 
 
@@ -46,21 +48,36 @@ def program_of(path: str, elf: Elf) -> Program:
     return Program(path, needs_of(elf), elf.interpreter, elf.needed)
 
 
+def makedumpfile_of(initramfs: Initramfs) -> Version | None:
+    """Return the version of the makedumpfile in an initramfs, or None."""
+    found = (e for e in initramfs.entries if e.is_file and e.name.rpartition("/")[2] == "makedumpfile")
+    return next((version for entry in found if (version := _makedumpfile_version(entry.data))), None)
+
+
+def _makedumpfile_version(data: bytes) -> Version | None:
+    """Return the version that a makedumpfile says it is. What Buildroot and Yocto build has no package list."""
+    match = _VERSION.search(data)
+    return parse_version(match[1].decode()) if match else None
+
+
 def read_rootfs(folder: Path) -> tuple[Rootfs, dict[str, Version]]:
-    """Read what matters of a target's root directory, and the versions its package list gives.
+    """Read what matters of a target's root directory, and the versions that its package list or its programs give.
 
     Raises UserError when it is none.
     """
     if not any((folder / name).is_dir() for name in ("bin", "usr/bin", "etc")):
         raise user_error("not a root directory", where=str(folder), why="it has neither bin, usr/bin nor etc")
     programs = []
+    versions = _installed(folder)
     for name in _PROGRAMS:
         for shown in (f"{f}/{name}" for f in _FOLDERS):
             path = _inside(folder, shown)
             if path is not None and _is_elf(path):
                 programs.append(program_of(shown, read_elf(path)))
+                if name == "makedumpfile" and (version := _makedumpfile_version(load(path, limit=64 * MIB))):
+                    versions.setdefault(name, version)
                 break
-    return Rootfs(str(folder), tuple(programs), _sysctls(folder)), _installed(folder)
+    return Rootfs(str(folder), tuple(programs), _sysctls(folder)), versions
 
 
 def _inside(folder: Path, name: str) -> Path | None:

@@ -120,6 +120,13 @@ def test_a_root_directory(tmp_path: Path) -> None:
         read_rootfs(tmp_path / "var")
 
 
+def test_makedumpfile_itself_says_its_version_where_no_package_list_does(tmp_path: Path) -> None:
+    said = b"\x7fELF\0makedumpfile: version 1.7.5 (released on 11 Apr 2024)\n\0"
+    packed = write(tmp_path / "initramfs.cpio", cpio([("bin/makedumpfile", 0o100755, said)]))
+    assert gather(Given(arch="arm", initramfs=packed)).makedumpfile == (1, 7, 5)
+    assert gather(Given(arch="arm", initramfs=packed, makedumpfile="1.7.7")).makedumpfile == (1, 7, 7)
+
+
 def test_a_config_that_is_fine_is_clean(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert [f.id for f in found.findings if f.severity is not Severity.INFO] == []
@@ -166,8 +173,11 @@ def test_links_of_a_root_directory_stay_in_it(tmp_path: Path) -> None:
     (tmp_path / "root/bin").symlink_to("/usr/bin")
     (tmp_path / "root/usr/bin/makedumpfile").symlink_to("/opt/dump/makedumpfile")
     (tmp_path / "root/usr/bin/busybox").symlink_to("/bin/busybox")  # a loop there, a program here
-    rootfs, _ = read_rootfs(tmp_path / "root")
+    with (tmp_path / "root/opt/dump/makedumpfile").open("ab") as file:
+        file.write(b"makedumpfile: version 1.7.5 (released on 11 Apr 2024)\n")
+    rootfs, versions = read_rootfs(tmp_path / "root")
     assert [program.path for program in rootfs.programs] == ["bin/makedumpfile"]
+    assert versions == {"makedumpfile": (1, 7, 5)}
 
 
 def page(found: Report, *, verbose: bool = False) -> str:
