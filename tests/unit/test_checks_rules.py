@@ -555,6 +555,17 @@ def test_a_dump_with_user_pages_has_the_slab_pages_too() -> None:
     assert kept.severity is Severity.INFO
 
 
+@pytest.mark.parametrize(("value", "severity"), [("y", Severity.ERROR), ("n", Severity.INFO)])
+def test_slab_pages_are_lost_where_the_kernel_counts_partial_slabs(value: str, severity: Severity) -> None:
+    facts = arm(makedumpfile=(1, 7, 2), kernel=(6, 12), production=config(SLUB_CPU_PARTIAL=value))
+    (found,) = [f for f in check_facts(facts).findings if f.id == "KD071"]
+    assert found.severity is severity
+    if value == "y":
+        # 1.7.3 to 1.7.6 are wrong about 6.12 as well.
+        assert "1.7.7 or newer" in found.advice
+        assert "SLUB_CPU_PARTIAL" in found.advice
+
+
 def test_loading_switched_off_on_the_command_line_is_an_error() -> None:
     off = line("sysctl.kernel.kexec_load_disabled=1 sysctl.kernel.kexec_load_limit_panic=1")
     for rootfs in (Rootfs("root"), None):
