@@ -148,6 +148,17 @@ def test_the_kernel_gets_what_the_board_needs(tmp_path: Path) -> None:
     assert sections(make(tmp_path, BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS="")).get("linux") == []
 
 
+def test_a_makedumpfile_that_loses_slab_pages_gets_a_kernel_of_which_it_loses_none(tmp_path: Path) -> None:
+    def asked(version: str, **values: str) -> bool:
+        fixups = sections(make(tmp_path, MAKEDUMPFILE_VERSION=version, **values))["linux"]
+        return "disable:CONFIG_SLUB_CPU_PARTIAL" in fixups
+
+    assert asked("1.7.5")
+    assert not asked("1.7.8")
+    assert not asked("1.7.5", BR2_PACKAGE_KDUMPBUILD_SYSROOT=f'"{tmp_path}"')
+    assert not asked("1.7.5", BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS="")
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [

@@ -126,7 +126,17 @@ define KDUMPBUILD_LINUX_CONFIG_FIXUPS
 		>$(LINUX_DIR)/.kdumpbuild.sed
 	sed -i -f $(LINUX_DIR)/.kdumpbuild.sed $(LINUX_DIR)/.config
 	cat $(LINUX_DIR)/.kdumpbuild.config >>$(LINUX_DIR)/.config
+	$(KDUMPBUILD_LINUX_SLAB_FIXUP)
 endef
+
+# With this option makedumpfile before 1.7.6 drops slab pages of Linux 6.10 and
+# newer together with user pages, and the dump's task list cannot be read: rule
+# KD071 of kdumpbuild check.
+ifeq ($(KDUMPBUILD_GIVEN_SYSROOT)$(filter 1.7.5,$(MAKEDUMPFILE_VERSION)),1.7.5)
+define KDUMPBUILD_LINUX_SLAB_FIXUP
+	$(call KCONFIG_DISABLE_OPT,CONFIG_SLUB_CPU_PARTIAL)
+endef
+endif
 
 # The tool is there when the kernel is configured.
 ifeq ($(BR2_PACKAGE_KDUMPBUILD)$(KDUMPBUILD_GIVEN_COMMAND),y)
