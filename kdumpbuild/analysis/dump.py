@@ -357,7 +357,8 @@ def _damage(path: Path, what: str) -> Iterator[None]:
     except _drgn_errors() as error:
         raise user_error(
             what, where=str(path), why=f"drgn says: {error}" if str(error) else f"drgn raised {type(error).__name__}",
-            hint="the dump is damaged or incomplete, or of a kernel that this drgn does not know",
+            hint="the dump is damaged or incomplete, or of a kernel that this drgn does not know, or makedumpfile was\n"
+                 "too old for the kernel and left needed pages out: kdumpbuild check --explain KD071",
         ) from error  # fmt: skip
 
 
