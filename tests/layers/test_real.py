@@ -288,7 +288,9 @@ def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_pa
     split = {}
     for name in ("kdump-image", "kdump-image-collect"):
         split[name] = {path.name for path in (packages / name).rglob("*") if not path.is_dir()}
-    assert {ARCHES[arch].image, "kdump-load", "kdump-load.conf", "kdump", "60-kdump.conf"} <= split["kdump-image"]
+    assert {ARCHES[arch].image, "kdump-load", "kdump-load.conf", "60-kdump.conf"} <= split["kdump-image"]
+    # The init system that the series has by default: SysV's script, or since wrynose systemd's unit.
+    assert len(split["kdump-image"] & {"kdump", "kdump.service"}) == 1
     assert {"kdump-collect", "kdump-collect.conf", "kdump-ctl"} <= split["kdump-image-collect"]
     assert not split["kdump-image"] & split["kdump-image-collect"]
     assert split["kdump-image"] | split["kdump-image-collect"] >= INSTALLED
