@@ -66,6 +66,12 @@ def check_product(settings: Settings, board: Board) -> None:
                 hint="give the product's own .config: it lies in the folder that the kernel was built in, or in the\n"
                 "running kernel (zcat /proc/config.gz); without it the board file's [production] base is taken",
             )  # fmt: skip
+        made = config_files(Layout(settings.out, settings.cache, board))
+        if config is not None and config.resolve() in [path.resolve() for path in made]:
+            raise user_error(
+                "is what this build makes of a config", where=f"KERNEL_CONFIG={config}",
+                hint="give the product's own .config, or a copy of this one",
+            )
         return
     wanted = (".config", "include/config/kernel.release", "vmlinux", f"arch/{board.arch.name}/boot/{board.arch.image}")
     missing = [

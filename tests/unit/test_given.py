@@ -73,6 +73,15 @@ def test_cleaning_leaves_what_came_from_elsewhere(tmp_path: Path) -> None:
     assert (given / "manifest.json").is_file()
 
 
+def test_a_config_that_the_build_itself_makes_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "out/work/arm-virt/production.config"
+    config.parent.mkdir(parents=True)
+    config.touch()
+    result = doit("config", "BOARD=arm-virt", f"KERNEL_CONFIG={config}", out=tmp_path / "out")
+    assert result.returncode == 3
+    assert f"KERNEL_CONFIG={config}: is what this build makes of a config" in result.stderr
+
+
 def test_a_config_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
     result = doit("config", "BOARD=arm-virt", f"KERNEL_CONFIG={tmp_path}/nope", out=tmp_path / "out")
     assert result.returncode == 3
