@@ -42,8 +42,12 @@ class Case:
     trigger: str
     kdump: bool
     record: str
-    """What the record's name begins with; ``net`` and ``console`` are not on the machine."""
+    """What the record's name begins with; ``net`` and ``console`` are whole names, and not on the machine."""
     cmdline: str = ""
+
+    def keeps(self, name: str) -> bool:
+        """Whether a record of that name is the one that the way promises."""
+        return name == self.record if self.record in {"net", "console"} else name.startswith(self.record)
 
     @property
     def title(self) -> str:
@@ -117,7 +121,7 @@ def prove(board: Board, image_set: SetFiles, userland: Userland, work: Path, cas
     if case.record == "console":
         texts["console"] = Path(verdict.places["console"]).read_text(encoding="utf-8", errors="replace")
     sign = f"{SAY_TRIGGER}{case.trigger} by {verdict.marker}"
-    found = [name for name, text in texts.items() if name.startswith(case.record) and sign in text]
+    found = [name for name, text in texts.items() if case.keeps(name) and sign in text]
     text = texts[found[0]] if found else ""
     proof = Proof(
         board=board.name, case=case.title, record=found[0] if found else "",

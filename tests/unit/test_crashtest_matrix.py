@@ -138,6 +138,14 @@ def test_each_way_has_a_case_and_a_board_gets_those_that_it_picks() -> None:
         logtest.cases(replace(board, logs=Logs()))
 
 
+def test_what_one_way_kept_does_not_count_for_another() -> None:
+    names = {"ramoops": ["console-ramoops-0", "dmesg-ramoops-0"], "serial": ["console"], "netconsole": ["net"]}
+    for case in logtest.CASES:
+        others = [name for way, kept in names.items() if way != case.way for name in kept]
+        assert not [name for name in others if case.keeps(name)], case
+    assert [case.way for case in logtest.CASES if case.keeps("console")] == ["serial"]
+
+
 def test_what_arrives_by_udp_is_heard() -> None:
     board = load_board(resources.BOARDS / "arm-virt.toml")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
