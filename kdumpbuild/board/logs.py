@@ -107,8 +107,8 @@ _FIRST = (
     "crashed kernel costs the dump"
 )
 _NOTES = {
-    "pstore_blk": "a disk cannot be written in a panic: of a panic only what the console had printed by then is kept, "
-    "of an oops that does not panic the whole record",
+    "pstore_blk": "a disk cannot be written in a panic: of a panic only what the console had said half a minute before "
+    "is kept, of an oops that does not panic the whole record",
     "mtdoops": "a panic is recorded only by flash drivers that can write in one (NAND, AMD-command NOR); "
     "others keep oopses that do not panic",
     "netconsole": "a message that the network loses is lost, and so is what comes before the interface is up",
