@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild.errors import Fault, UserError
@@ -19,6 +19,7 @@ _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _BANNER = re.compile(r"# Linux/(\S+) (\d+\.\d+\S*) Kernel Configuration")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_GIVE = "give the .config of a kernel build"
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
 
 
@@ -46,15 +47,17 @@ def read_dotconfig(source: Source, *, where: str = "") -> DotConfig:
     if data.startswith(b"\x1f\x8b"):  # /proc/config.gz
         data = _unzipped(data, name)
     if b"\0" in data:
-        raise malformed("not a kernel configuration", where=name, why="it holds binary data")
+        raise malformed("not a kernel configuration", where=name, why="it holds binary data", hint=_GIVE)
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     faults: list[Fault] = []
-    arch = version = ""
+    arch = version = first = ""
+    any_symbol = False
     for number, raw in enumerate(data.decode("utf-8", errors="replace").splitlines(), 1):
         line = raw.strip()
         if not line:
             continue
+        any_symbol = any_symbol or "CONFIG_" in line
         if found := _SET.fullmatch(line):
             value = _value(found[2])
             if value is None:
@@ -64,16 +67,18 @@ def read_dotconfig(source: Source, *, where: str = "") -> DotConfig:
         elif found := _UNSET.fullmatch(line):
             values[found[1]], lines[found[1]] = "n", number
         elif not line.startswith("#"):
+            first = first or line
             faults.append(Fault(f"not a line of a kernel configuration: {line[:80]}", where=f"{name}:{number}"))
         elif found := _BANNER.fullmatch(line):
             arch, version = found[1], found[2]
         if len(faults) >= _MAX_FAULTS:
             break
+    if not any_symbol:
+        # Another file altogether: one message for all its lines.
+        why = f"it begins with: {first[:80]}" if first else "it sets no CONFIG_ symbol"
+        raise malformed("not a kernel configuration", where=name, why=why, hint=_GIVE)
     if faults:
-        raise UserError(*faults)
-    if not values:
-        why = "it sets no CONFIG_ symbol"
-        raise malformed("not a kernel configuration", where=name, why=why, hint="give the .config of a kernel build")
+        raise UserError(*faults[:-1], replace(faults[-1], hint="write CONFIG_X=value, or # CONFIG_X is not set"))
     return DotConfig(name=name, values=values, lines=lines, arch=arch, version=version)
 
 

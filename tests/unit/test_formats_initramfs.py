@@ -124,6 +124,22 @@ def test_dotconfig() -> None:
     assert (config.arch, config.version) == ("arm64", "6.12.1")
 
 
+def test_another_file_in_place_of_a_dotconfig_is_told_once() -> None:
+    with pytest.raises(UserError) as raised:
+        read_dotconfig(b"root:x:0:0::/root:/bin/bash\n" * 100, where="c")
+    (fault,) = raised.value.faults
+    assert fault.what == "not a kernel configuration"
+    assert fault.why == "it begins with: root:x:0:0::/root:/bin/bash"
+    assert ".config of a kernel build" in fault.hint
+
+
+def test_each_wrong_line_of_a_dotconfig_is_told_and_what_to_do_once() -> None:
+    with pytest.raises(UserError) as raised:
+        read_dotconfig(b"CONFIG_A=y\n<<<<<<< HEAD\nCONFIG_B=maybe\n", where="c")
+    assert [fault.where for fault in raised.value.faults] == ["c:2", "c:3"]
+    assert [bool(fault.hint) for fault in raised.value.faults] == [False, True]
+
+
 @pytest.mark.parametrize("text", [b"", b"hello\n", b"CONFIG_A=maybe\n", b"CONFIG_A=y\nCONFIG_B\n", b"\0"])
 def test_what_is_no_dotconfig_is_refused(text: bytes) -> None:
     with pytest.raises(UserError, match=r"kernel configuration|not a value"):
