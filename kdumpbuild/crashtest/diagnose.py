@@ -196,16 +196,14 @@ def _in_the_capture_kernel(w: Witness) -> Diagnosis | None:
             boot=_CAPTURE,
         )  # fmt: skip
     target = _match(said, _NO_DUMP_TARGET)
-    if target is not None and ("cannot mount" in target or "cannot write" in target):
-        return Diagnosis(
-            "no-dump-target", "the capture system cannot use the dump target", why=target,
-            hint="it is there: is its file system the one that the board file names, and whole?", boot=_CAPTURE,
-        )  # fmt: skip
     if target is not None:
+        there = "cannot mount" in target or "cannot write" in target
         return Diagnosis(
-            "no-dump-target", "the capture system does not find the dump target", why=target,
-            hint="the capture kernel needs the driver of the disk, of its bus and of its file system built in",
-            boot=_CAPTURE,
+            "no-dump-target", f"the capture system {'cannot use' if there else 'does not find'} the dump target",
+            why=target, boot=_CAPTURE,
+            hint="its file system has to be whole, the one that the board file names, and built into the capture kernel"
+            if there
+            else "the capture kernel needs the driver of the disk, of its bus and of its file system built in",
         )  # fmt: skip
     panic = _match(said, _PANIC)
     if panic is not None:

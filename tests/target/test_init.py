@@ -136,6 +136,17 @@ def test_makedumpfile_that_fails_leaves_the_raw_memory(system: CaptureSystem) ->
     assert system.rebooted
 
 
+def test_a_copy_of_the_memory_that_fails_has_its_reason(system: CaptureSystem) -> None:
+    system.tool("makedumpfile", NO_CLOCK)
+    fails = 'echo "cat: write error: Input/output error" >&2; exit 1'
+    system.tool("cat", f'case $1 in /proc/vmcore) {fails} ;; esac\nexec busybox cat "$@"\n')
+    system.run()
+    dump = system.dump
+    assert dump.form == ""
+    assert dump.status["reason"].endswith("; copying the raw memory failed: cat: write error: Input/output error")
+    assert system.rebooted
+
+
 def test_makedumpfile_that_is_killed_counts_as_failed(system: CaptureSystem) -> None:
     system.tool("makedumpfile", 'for last; do :; done\necho half >"$last"\nkill -9 $$\n')
     system.run()

@@ -29,7 +29,8 @@ open_target() {
 		fail "cannot mount $device as $KDUMP_FILESYSTEM"
 		return 1
 	fi
-	# The second looks whether it can be written at all: BusyBox mounts read-only where it has to.
+	# The second looks whether it can be written at all: BusyBox mounts read-only where it has to. Not by ":", since a
+	# redirection of that one that fails ends a POSIX shell.
 	if ! { mkdir -p "$MOUNT/$KDUMP_DIRECTORY" && true >"$MOUNT/$KDUMP_DIRECTORY/attempt.part"; }; then
 		fail "cannot write to the folder $KDUMP_DIRECTORY on $device"
 		return 1
@@ -153,7 +154,12 @@ keep_filtered() {
 }
 
 keep_raw() {
-	cat /proc/vmcore >"$dump/vmcore.part" && [ "$(size_of "$dump/vmcore.part")" = "$(size_of /proc/vmcore)" ]
+	refused=
+	cat /proc/vmcore >"$dump/vmcore.part" 2>"$ERRORS" &&
+		[ "$(size_of "$dump/vmcore.part")" = "$(size_of /proc/vmcore)" ] && return
+	refused=$(last_error)
+	refused=${refused#: }
+	return 1
 }
 
 commit_vmcore() {
