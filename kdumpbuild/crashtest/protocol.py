@@ -53,6 +53,8 @@ class Means:
     """Whether the machine resets itself some seconds after a trigger that came back."""
     collect: bool = False
     """Whether the dumps are filed after the reboot by kdump-collect; what it and kdump-ctl say is kept."""
+    cpu: int | None = None
+    """The CPU that the crash is on; None for any."""
     mtd: str = ""
     """Name of the MTD partition whose beginning is kept as a record after the reset."""
 
@@ -66,6 +68,7 @@ def plan_text(trigger: Trigger, marker: str, means: Means | None = None) -> str:
         "marker": marker, "trigger": trigger.name, "file": trigger.file, "text": trigger.text, "how": trigger.how,
         "wait": trigger.wait, "poke": trigger.poke, "watchdog": means.watchdog, "kdump": int(means.kdump),
         "reset": int(means.reset), "collect": int(means.collect), "mtd": means.mtd,
+        "cpu": "" if means.cpu is None else means.cpu,
     }  # fmt: skip
     return "".join(f"{key}={value}\n" for key, value in values.items())
 

@@ -21,6 +21,7 @@ from kdumpbuild.checks.engine import check_facts
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.model import Severity
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, has_watchdog, render, run_crashtest, too_old
+from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.errors import UserError
 from tests.boot.changed import changed
 from tests.boot.test_crashtest import bench_of
@@ -106,10 +107,10 @@ def test_a_crash_on_a_cpu_that_gets_no_interrupts_hangs(built: Path, tmp_path: P
     assert "nr_cpus=1 " in text
     bad.files.boot_arguments.write_text(text.replace("nr_cpus=1 ", ""))
     assert bad.finds("KD089")
-    verdict = bad.crash(Options(deadline=120))
-    crashed_on = re.search(r"CPU: (\d+) .*Comm: kdb-", bad.console)
-    assert crashed_on is not None, render(verdict)
-    assert verdict.passed is (crashed_on[1] == "0"), render(verdict)
+    for cpu, captured in ((0, True), (1, False)):
+        verdict = bad.crash(Options(deadline=120, means=Means(cpu=cpu)))
+        assert re.search(rf"CPU: {cpu} .*Comm: kdb-", bad.console), render(verdict)
+        assert verdict.passed is captured, render(verdict)
 
 
 def test_a_board_without_a_watchdog_has_none_to_outlive(built: Path, tmp_path: Path) -> None:

@@ -122,11 +122,14 @@ def test_the_documented_matrix_has_every_row() -> None:
 
 
 def test_the_plan_says_what_else_to_do() -> None:
-    plan = parse_pairs(plan_text(TRIGGERS["oom"], "kdb-1", Means(watchdog=90, kdump=False, reset=True, mtd="oops")))
+    means = Means(watchdog=90, kdump=False, reset=True, cpu=0, mtd="oops")
+    plan = parse_pairs(plan_text(TRIGGERS["oom"], "kdb-1", means))
     assert plan["how"] == "fill"
     assert (plan["watchdog"], plan["kdump"], plan["reset"], plan["mtd"]) == ("90", "0", "1", "oops")
+    assert plan["cpu"] == "0"
     plain = parse_pairs(plan_text(TRIGGERS["sysrq"], "kdb-1"))
     assert (plain["watchdog"], plain["kdump"], plain["reset"], plain["mtd"]) == ("0", "1", "0", "")
+    assert plain["cpu"] == ""
 
 
 def test_each_way_has_a_case_and_a_board_gets_those_that_it_picks() -> None:
