@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kdumpbuild import resources
-from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.need import STEP
 from kdumpbuild.build.imageset import read_manifest, reserved
-from kdumpbuild.build.layout import SetFiles
-from kdumpbuild.build.userland import Userland, default_root
 from kdumpbuild.crashtest import render
 from kdumpbuild.crashtest.calibrate import attempt, crash_with
+from tests.boot.test_crashtest import MIB, Bench, bench_of
 
 if TYPE_CHECKING:
-    from kdumpbuild.board.model import Board
+    from pathlib import Path
 
 pytestmark = pytest.mark.boot
 
-MIB = 1 << 20
 SPARE = 3
 """Steps below the computed size at which a set must not capture any more: the margin and what is rounded up."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A board that leaves the size to the computation, and its set."""
-
-    board: Board
-    files: SetFiles
-    userland: Userland
-
-    @property
-    def size(self) -> int:
-        return reserved(self.files).size
-
-
 @pytest.fixture(params=["arm-virt", "arm64-virt"])
-def bench(request: pytest.FixtureRequest, built: Path) -> Bench:
-    board = load_board(resources.BOARDS / f"{request.param}.toml")
-    assert board.memory.crashkernel is None
-    image_set = SetFiles(built / board.name, board.arch.image)
-    assert read_manifest(image_set)["crashkernel"]["from"].startswith("computed: kernel ")
-    cache = Path(os.environ.get("KDUMPBUILD_CACHE", "~/.cache/kdumpbuild")).expanduser()
-    return Bench(board, image_set, Userland(default_root(cache, board.arch), board.arch))
+def bench(request: pytest.FixtureRequest, built: Path, tmp_path: Path) -> Bench:
+    """A board that leaves the size to the computation, and its set."""
+    made = bench_of(request.param, built, tmp_path)
+    assert made.board.memory.crashkernel is None
+    assert read_manifest(made.image_set)["crashkernel"]["from"].startswith("computed: kernel ")
+    return made
 
 
-def test_what_is_computed_captures_and_little_less_does_not(bench: Bench, tmp_path: Path) -> None:
-    given = bench.board, bench.files, bench.userland
-    assert attempt(*given, tmp_path / "enough", None, bench.size) == ""
-    assert attempt(*given, tmp_path / "less", None, bench.size - SPARE * STEP) != ""
+def test_what_is_computed_captures_and_little_less_does_not(bench: Bench) -> None:
+    given = bench.board, bench.image_set, bench.userland
+    size = reserved(bench.image_set).size
+    assert attempt(*given, bench.work / "enough", None, size) == ""
+    assert attempt(*given, bench.work / "less", None, size - SPARE * STEP) != ""
 
 
 @pytest.mark.slow
-def test_at_each_mebibyte_below_the_machine_is_back_and_nothing_torn_is_shown(bench: Bench, tmp_path: Path) -> None:
+def test_at_each_mebibyte_below_the_machine_is_back_and_nothing_torn_is_shown(bench: Bench) -> None:
     captured = []
-    for size in range(MIB, bench.size, MIB):
-        verdict = crash_with(bench.board, bench.files, bench.userland, tmp_path / str(size), None, size)
+    for size in range(MIB, reserved(bench.image_set).size, MIB):
+        verdict = crash_with(bench.board, bench.image_set, bench.userland, bench.work / str(size), None, size)
         said = f"{size // MIB} MiB\n{render(verdict)}"
         checks = {check.name: check.ok for check in verdict.checks}
         captured.append(verdict.passed)

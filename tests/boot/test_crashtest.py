@@ -19,6 +19,7 @@ from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.userland import Userland, default_root
 from kdumpbuild.cli import main
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, render, run_crashtest
+from kdumpbuild.crashtest.runner import TARGET_FOLDER
 from kdumpbuild.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,6 +95,20 @@ def test_a_crash_is_captured_with_exactly_the_boards_memory(bench: Bench, trigge
     assert not (bench.work / "disk.img").exists()
     # arm64 without HOTPLUG_CPU says "Some CPUs may be stale": they go on running in the crashed kernel's memory.
     assert "may be stale" not in (bench.work / "console.log").read_text(errors="replace")
+
+
+def test_what_the_machine_wants_of_its_capture_kernel_comes_beside_what_a_test_does(arm: Bench) -> None:
+    assert arm.board.machine is not None
+    board = replace(arm.board, machine=replace(arm.board.machine, capture_cmdline="kdump.nowatchdog"))
+    size = reserved(arm.image_set).size + 2 * MIB
+    conf = arm.conf_for(size)
+    install = {f"{TARGET_FOLDER}/{arm.image_set.load_conf.name}": conf}
+    verdict = replace(arm, board=board).crash(options=Options(crashkernel=size, install=install))
+    assert verdict.passed, render(verdict)
+    assert verdict.reserved == size
+    console = (arm.work / "console.log").read_text(errors="replace")
+    assert " kdump.nowatchdog" in console.partition("Loading crashdump kernel")[2]
+    assert "nowatchdog" not in conf.read_text() + arm.image_set.load_conf.read_text()
 
 
 def test_a_cut_off_dump_is_refused_wherever_it_is_cut(arm: Bench, tmp_path: Path) -> None:
