@@ -13,5 +13,7 @@ _PACKAGE = Path(__file__).resolve().parent
 BOARDS = _PACKAGE / "boards"
 FRAGMENTS = _PACKAGE / "fragments"
 PATCHES = _PACKAGE / "patches"
+STUCK_CPU_PATCH = "arm-kexec-stuck-cpu"
+"""The patch with which 32-bit ARM starts the capture kernel although a CPU has not stopped."""
 TEMPLATES = _PACKAGE / "templates"
 DEBIAN_PACKAGES = _PACKAGE / "debian-packages.txt"

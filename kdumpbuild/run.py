@@ -6,6 +6,7 @@ log file or is returned; a failure is a :class:`~kdumpbuild.errors.UserError` wi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import shlex
@@ -20,15 +21,17 @@ from typing import TYPE_CHECKING
 from kdumpbuild.errors import user_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 # Debian package that brings a program, for the hint when it is missing.
 _PACKAGE_OF = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
     "debugfs": "e2fsprogs",
+    "dropbearconvert": "dropbear-bin",
     "dtc": "device-tree-compiler",
     "fdtoverlay": "device-tree-compiler",
+    "ganesha.nfsd": "nfs-ganesha and nfs-ganesha-vfs",
     "e2fsck": "e2fsprogs",
     "mke2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
@@ -36,6 +39,8 @@ _PACKAGE_OF = {
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-arm": "qemu-system-arm",
     "sfdisk": "fdisk",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
     "xz": "xz-utils",
 }
 
@@ -239,6 +244,23 @@ def watch(
             if child.poll() is None:
                 end_group(child)
     return Ended(child.returncode, time.monotonic() - start, in_time)
+
+
+@contextlib.contextmanager
+def background(argv: Sequence[str | Path], *, log: Path) -> Iterator[Callable[[], bool]]:
+    """Run a program as long as the context lasts, its output into ``log``. Yields what tells whether it still runs.
+
+    The program ends when we end, even by SIGKILL.
+    """
+    args = [str(which("setpriv")), "--pdeathsig", "KILL", "--", *map(str, argv)]
+    with log.open("wb") as sink, subprocess.Popen(
+        args, env=environment(), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as child:  # fmt: skip
+        try:
+            yield lambda: child.poll() is None
+        finally:
+            end_group(child)
 
 
 def end_group(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

@@ -93,7 +93,7 @@ def fragments(board: Board) -> dict[str, list[Path]]:
             *board.production.fragments,
         ],
         "capture": [
-            "capture", f"capture-{arch}", *([board.dump.fragment] if board.dump.fragment else []),
+            "capture", f"capture-{arch}", *board.dump.fragments,
             *board.capture.fragments,
         ],
     }
@@ -171,7 +171,7 @@ def config_facts(settings: Settings, board: Board) -> object:
         toolchain.find(board.arch, settings).fingerprint(),
         board.production,
         board.capture,
-        board.dump.fragment,
+        board.dump.fragments,
         board.waivers,
         board.panic,
         board.logs,
@@ -314,7 +314,9 @@ def initramfs_facts(settings: Settings, board: Board) -> object:
     target = open_userland(settings, board.arch)
     binaries = initramfs.closure(target, initramfs.programs(board))
     stats = {name: path.stat() for name, path in binaries.items()}
-    return [_capture_conf(target, board), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+    network = board.dump.network
+    secrets = [files.sha256(path) for path in (network.key, network.known_hosts) if path] if network else []
+    return [_capture_conf(target, board), secrets, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
 
 
 def build_initramfs(settings: Settings, layout: Layout) -> None:
@@ -324,6 +326,7 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
     config = layout.config(imageset.capture_role(board)).read_text(encoding="utf-8")
     if board.dump.is_ring:
         check_slots(target, board.dump.target)
+    initramfs.check_network(target, board)
     binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))
     entries = initramfs.capture_entries(target, board, _capture_conf(target, board))

@@ -8,6 +8,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from kdumpbuild import resources
+from kdumpbuild.board import network
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.board.logs import read_logs
 from kdumpbuild.board.model import (
@@ -42,6 +43,14 @@ _DEVICES = {
     "ubifs": (r"ubi\d+[:_]\S+", "the volume as mount takes it: ubi0:NAME; attach it with ubi.mtd= in capture.cmdline"),
     "slots": (r"(/dev/(?!mtd)|PARTLABEL=)\S+", "/dev/… of a partition, or PARTLABEL=…; for flash target = \"mtd\""),
     "mtd": (r"(/dev/mtd\d+|mtd:\S+)", "/dev/mtd3 or mtd:NAME, not /dev/mtdblock…, which hides erase blocks"),
+    **network.DEVICES,
+}
+_KINDS = {"slots": "a raw partition", "mtd": "an MTD device", **dict.fromkeys(network.TARGETS, "a folder of a server")}
+_MEANINGLESS = {
+    "slots": ("filesystem", "directory", "mount_options", "keep", "min_free"),
+    "mtd": ("filesystem", "directory", "mount_options", "keep", "min_free"),
+    "nfs": ("filesystem", "slots"),
+    "ssh": ("filesystem", "slots", "mount_options", "keep", "min_free"),
 }
 _MEBIBYTE = 1 << 20
 
@@ -146,7 +155,7 @@ def _read(top: Table, path: Path) -> Board:
         memory=memory,
         production=_production(top.table("production", required=False), path),
         capture=_capture(top.table("capture", required=True), path),
-        dump=_dump(top.table("dump", required=True)),
+        dump=_dump(top.table("dump", required=True), path),
         collect=_collect(top.table("collect", required=False)),
         watchdog=_watchdog(top.table("watchdog", required=False)),
         machine=_machine(top.table("machine", required=False)),
@@ -269,17 +278,18 @@ def _capture(table: Table | None, path: Path) -> Capture:
     return capture
 
 
-def _dump(table: Table | None) -> Dump:
+def _dump(table: Table | None, path: Path) -> Dump:
     if table is None:
         return Dump("", "ext4", "kdump", 31, 300, 20)
-    target = table.text("target", default="filesystem", choices=("filesystem", "slots", "mtd"))
+    target = table.text("target", default="filesystem", choices=("filesystem", "slots", "mtd", *network.TARGETS))
     device = table.text("device", hint='a block device or LABEL=, UUID=, PARTLABEL=: "/dev/mmcblk0p4"')
     filesystem = table.text("filesystem", default=None if target == "filesystem" else "", choices=_FILESYSTEMS)
     pattern, hint = _DEVICES["ubifs" if filesystem == "ubifs" else target]
     if device and not re.fullmatch(pattern, device):
-        kind = {"slots": "a raw partition", "mtd": "an MTD device"}.get(target, "a block device")
+        kind = _KINDS.get(target, "a block device")
         table.fault("device", f"{device!r} is not {'a UBI volume' if filesystem == 'ubifs' else kind}", hint)
-    directory = table.text("directory", default="kdump")
+    # A server takes the dumps of many boards.
+    directory = table.text("directory", default=path.stem if target in network.TARGETS else "kdump")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", directory) or ".." in directory.split("/"):
         table.fault("directory", f"{directory!r} is not usable", 'a relative path without "..": "kdump"')
     dump = Dump(
@@ -301,12 +311,12 @@ def _dump(table: Table | None) -> Dump:
         loop_crashes=table.integer("loop_crashes", default=5, low=0, high=1000),
         loop_minutes=table.integer("loop_minutes", default=10, low=1, high=1440),
         led=table.text("led", default=""),
+        network=network.read_network(table, target, path),
     )
-    if dump.is_ring:
-        for key in ("filesystem", "directory", "mount_options", "keep", "min_free"):
-            if key in table:
-                table.fault(key, f"has no meaning with target = {target!r}", "leave it out")
-    elif "slots" in table:
+    for key in _MEANINGLESS.get(target, ()):
+        if key in table:
+            table.fault(key, f"has no meaning with target = {target!r}", "leave it out")
+    if target == "filesystem" and "slots" in table:
         table.fault("slots", "has no meaning on a file system", 'leave it out, or set target = "slots"')
     table.end()
     return dump
@@ -358,8 +368,12 @@ def _machine(table: Table | None) -> Machine | None:
         qemu=_qemu_version(table, "qemu", "7.2"),
         watchdog=_qemu_version(table, "watchdog", ""),
         reset=table.texts("reset"),
+        network=table.texts("network"),
     )
-    if bool(machine.drive) == bool(machine.disk):
+    if machine.network:
+        if machine.drive or machine.disk:
+            table.fault("network", "is the machine's dump target, and so is disk or drive", "leave one of them out")
+    elif bool(machine.drive) == bool(machine.disk):
         table.fault("disk", "either disk or drive is wanted",
                     'disk = ["-device", "…,drive=dump"], or drive = "if=sd,index=0": an SD card')  # fmt: skip
     if machine.drive and not re.fullmatch(r"if=[a-z]+(,(index|bus|unit)=\d+)*", machine.drive):

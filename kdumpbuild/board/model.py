@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdumpbuild.board.arch import Arch
+    from kdumpbuild.board.network import Network
 
 FORMAT = 1
 """The version of the board file's format that this release reads."""
@@ -94,7 +95,8 @@ class Dump:
     """Where the dump goes and what is in it."""
 
     device: str
-    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``, ``mtd:NAME``."""
+    """Block device (``/dev/mmcblk0p4``) or ``LABEL=``, ``UUID=``, ``PARTLABEL=``, ``mtd:NAME``; of a server
+    ``ADDRESS:/folder`` (nfs) or ``USER@ADDRESS:/folder`` (ssh)."""
     filesystem: str
     """Type of the file system on it, as mount -t takes it; empty for other kinds of target."""
     directory: str
@@ -106,7 +108,8 @@ class Dump:
     device_timeout: int
     """Seconds to wait for the device to appear."""
     target: str = "filesystem"
-    """``filesystem``; ``slots``: a ring of slots on a raw partition; ``mtd``: the same on NOR flash."""
+    """``filesystem``; ``slots``: a ring of slots on a raw partition; ``mtd``: the same on NOR flash; ``nfs`` and
+    ``ssh``: a folder of a server."""
     mount_options: str = ""
     """Further options of mount."""
     slots: int = 4
@@ -127,6 +130,8 @@ class Dump:
     """Minutes of life after which a crash is not one of a row."""
     led: str = ""
     """Name of a LED below ``/sys/class/leds`` that blinks meanwhile."""
+    network: Network | None = None
+    """How a server is reached; None where the target is the board's own."""
 
     @property
     def is_ring(self) -> bool:
@@ -134,9 +139,14 @@ class Dump:
         return self.target in ("slots", "mtd")
 
     @property
-    def fragment(self) -> str:
-        """Name of the fragment that brings the target into the capture kernel; empty when it needs none."""
-        return {"filesystem": f"capture-{self.filesystem}", "mtd": "capture-mtd"}.get(self.target, "")
+    def fragments(self) -> tuple[str, ...]:
+        """Names of the fragments that bring the target into the capture kernel."""
+        return {
+            "filesystem": (f"capture-{self.filesystem}",),
+            "mtd": ("capture-mtd",),
+            "nfs": ("capture-network", "capture-nfs"),
+            "ssh": ("capture-network",),
+        }.get(self.target, ())
 
 
 @dataclass(frozen=True)
@@ -215,6 +225,8 @@ class Machine:
     """The oldest QEMU in which the machine's watchdog resets it; empty where none does."""
     reset: tuple[str, ...] = ()
     """QEMU's arguments for a hardware watchdog of the crash matrix; the production kernel has its driver."""
+    network: tuple[str, ...] = ()
+    """QEMU's arguments that attach the network ``id=dump``, where the dump goes to a server."""
 
 
 @dataclass(frozen=True)

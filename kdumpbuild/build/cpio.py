@@ -40,6 +40,11 @@ def file(name: str, data: bytes, *, executable: bool = False) -> Entry:
     return Entry(name, stat.S_IFREG | (0o755 if executable else 0o644), data)
 
 
+def secret(name: str, data: bytes) -> Entry:
+    """Return a regular file that only root may read."""
+    return Entry(name, stat.S_IFREG | 0o600, data)
+
+
 def link(name: str, target: str) -> Entry:
     """Return a symbolic link."""
     return Entry(name, stat.S_IFLNK | 0o777, target.encode())

@@ -6,7 +6,8 @@ import gzip
 from typing import TYPE_CHECKING
 
 from kdumpbuild import resources
-from kdumpbuild.build import cpio
+from kdumpbuild.board.network import server_of
+from kdumpbuild.build import cpio, ssh
 from kdumpbuild.build.applets import applets
 from kdumpbuild.build.userland import CAPTURE_PROGRAMS
 from kdumpbuild.errors import Fault, UserError, user_error
@@ -26,12 +27,14 @@ _APPLETS = (
     "mkfifo", "mount", "mv", "reboot", "rm", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "sync", "tail",
     "tee", "timeout", "tr", "true", "umount", "uname", "usleep", "watchdog", "wc",
 )  # fmt: skip
+_NETWORK_APPLETS = ("ip", "udhcpc")
+_PROGRAMS = ("init", "lib/kdump/dhcp.sh")
 _FOLDERS = ("dev", "mnt", "proc", "sys", "tmp")
 
 
 def programs(board: Board) -> tuple[str, ...]:
     """Return the programs that the crash initramfs of a board holds."""
-    return (*CAPTURE_PROGRAMS, *(["flash_erase"] if board.dump.target == "mtd" else []))
+    return (*CAPTURE_PROGRAMS, *{"mtd": ["flash_erase"], "ssh": ["dbclient"]}.get(board.dump.target, []))
 
 
 def capture_entries(userland: Userland, board: Board, conf: str) -> list[cpio.Entry]:
@@ -41,17 +44,53 @@ def capture_entries(userland: Userland, board: Board, conf: str) -> list[cpio.En
     """
     return [
         *base_entries(userland, programs(board)),
-        *(cpio.file(name, path.read_bytes(), executable=name == "init") for name, path in parts(board).items()),
+        *(cpio.file(name, path.read_bytes(), executable=name in _PROGRAMS) for name, path in parts(board).items()),
         cpio.file("etc/kdump.conf", conf.encode()),
-        *(cpio.link(f"bin/{name}", "busybox") for name in _links(userland)),
+        *(cpio.link(f"bin/{name}", "busybox") for name in _links(userland, board)),
+        *ssh_entries(board),
     ]
 
 
-def _links(userland: Userland) -> list[str]:
+def ssh_entries(board: Board) -> list[cpio.Entry]:
+    """Return what the board logs in with where the dump goes to a server by SSH; nothing otherwise.
+
+    Raises UserError when the files that the board file names do not serve.
+    """
+    network = board.dump.network
+    if network is None or network.key is None or network.known_hosts is None:
+        return []
+    server = server_of(board.dump.device).address
+    return [
+        cpio.secret("etc/kdump.key", ssh.private_key(network.key)),
+        cpio.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"),
+        cpio.file("root/.ssh/known_hosts", ssh.known_hosts(network.known_hosts, server, network.port)),
+    ]
+
+
+def check_network(userland: Userland, board: Board) -> None:
+    """Raise UserError when the userland's BusyBox lacks what brings the network up."""
+    busybox = userland.program("busybox")
+    there = applets(busybox) if busybox is not None else frozenset()
+    wanted = _network_applets(board)
+    missing = [name for name in wanted if there and name not in there]
+    if missing:
+        raise user_error(
+            f"the BusyBox of the userland has no {', no '.join(missing)}", where=str(busybox),
+            why=f"dump.target = {board.dump.target!r} has to bring the network up", hint="configure it with them",
+        )  # fmt: skip
+
+
+def _network_applets(board: Board) -> tuple[str, ...]:
+    if board.dump.network is None:
+        return ()
+    return _NETWORK_APPLETS if board.dump.network.address == "dhcp" else _NETWORK_APPLETS[:1]
+
+
+def _links(userland: Userland, board: Board) -> list[str]:
     """Return the applets to link: where a link is, the scripts take it that the applet is there."""
     busybox = userland.program("busybox")
     there = applets(busybox) if busybox is not None else frozenset()
-    return [name for name in _APPLETS if name in there or not there]
+    return [name for name in (*_APPLETS, *_network_applets(board)) if name in there or not there]
 
 
 def parts(board: Board) -> dict[str, Path]:
@@ -59,11 +98,15 @@ def parts(board: Board) -> dict[str, Path]:
     folder = resources.TEMPLATES / "initramfs"
     found = {"init": folder / "init"}
     found |= {f"lib/kdump/{path.name}": path for path in sorted((folder / "lib").glob("*.sh"))}
-    found["lib/kdump/target.sh"] = folder / "target" / f"{board.dump.target}.sh"
+    # A server's folder is mounted like any file system.
+    kind = "filesystem" if board.dump.target == "nfs" else board.dump.target
+    found["lib/kdump/target.sh"] = folder / "target" / f"{kind}.sh"
     if board.dump.target == "mtd":
         found["lib/kdump/slots-target.sh"] = folder / "target" / "slots.sh"
     elif not board.dump.is_ring:
         del found["lib/kdump/slots.sh"]
+    if board.dump.network is None:
+        del found["lib/kdump/network.sh"], found["lib/kdump/dhcp.sh"]
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdumpbuild.board import logs, panic
+from kdumpbuild.board.network import Network
 from kdumpbuild.errors import Fault, UserError
 from kdumpbuild.render import render
 
@@ -97,6 +98,7 @@ def capture_conf(board: Board, checksum: str = "") -> str:
         makedumpfile=" ".join(board.makedumpfile),
         dmesg=" ".join(no_mmap),
         sum=checksum,
+        network=board.dump.network or Network(interface="", address=""),
     )
 
 

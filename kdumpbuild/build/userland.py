@@ -30,8 +30,8 @@ _ALSO = {"busybox": "busybox.nosuid"}
 _BIN = ("bin", "sbin", "usr/bin", "usr/sbin")
 _LIB = ("lib", "usr/lib", "lib64", "usr/lib64", "lib/{triplet}", "usr/lib/{triplet}")
 _TRIPLETS = {"armhf": "arm-linux-gnueabihf", "arm64": "aarch64-linux-gnu"}
-_PACKAGES = ("busybox-static", "kexec-tools", "makedumpfile", "mtd-utils")
-_EDITION = 2
+_PACKAGES = ("busybox-static", "dropbear-bin", "kexec-tools", "makedumpfile", "mtd-utils")
+_EDITION = 3
 """Goes up when the packages change, so that a userland of an older kdumpbuild is not taken for this one's."""
 _SUITES = ("bookworm", "trixie")
 

@@ -27,7 +27,7 @@ class Boot:
     initramfs: Path
     """The production system."""
     disk: Path
-    """Raw image of the dump target."""
+    """Raw image of the dump target, where that is not a server."""
     dtb: Path | None = None
     """Device tree, for machines that make none themselves."""
     crashkernel: str = ""
@@ -133,7 +133,7 @@ def qemu_command(board: Board, boot: Boot) -> list[str]:
         *(["-dtb", str(boot.dtb)] if boot.dtb else []),
         # The plan comes first: Linux finds virtio disks of the virt machines from the last to the first.
         *plan,
-        "-drive", drive, *machine.disk,
+        *([] if machine.network else ["-drive", drive, *machine.disk]),
         *machine.args,
         *boot.args,
     ]  # fmt: skip

@@ -20,6 +20,7 @@ from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.crashtest.runner import Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS
 from kdumpbuild.errors import user_error
+from kdumpbuild.resources import STUCK_CPU_PATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -76,7 +77,6 @@ class Row:
 
 
 _NO_NEIGHBOUR = {"arm UP": RECORD, "arm64 UP": RECORD}
-_STUCK = "arm-kexec-stuck-cpu"
 _LOCKED = {"arm64 SMP": RECORD, "arm64 UP": RECORD}
 _LOCKED_WHY = (
     "LKDTM crashes where handle_irq_event() begins, with the lock of the interrupt's descriptor held. arm64 takes that "
@@ -116,12 +116,12 @@ ROWS: tuple[Row, ...] = (
         why="One CPU alone has no neighbour that could notice: the hardware watchdog resets. With two, the neighbour "
         "panics; 32-bit ARM then refuses to start the capture kernel while a CPU has not stopped (BUG_ON in "
         "arch/arm/kernel/machine_kexec.c) and reboots. The patch arm-kexec-stuck-cpu makes that a vmcore.",
-        patch=_STUCK,
+        patch=STUCK_CPU_PATCH,
     ),
     Row(
         4, "lkdtm-smp-call-lockup", expected={"arm SMP": RECORD, "arm UP": RETURNED, "arm64 UP": RETURNED},
         why="The called CPU loops with interrupts off, as above. On one CPU there is nobody to call.",
-        patch=_STUCK,
+        patch=STUCK_CPU_PATCH,
     ),
     Row(
         5, "lkdtm-all-cpus", expected={**_NO_NEIGHBOUR, "arm SMP": RECORD, "arm64 SMP": RECORD},

@@ -42,6 +42,7 @@ from kdumpbuild.crashtest.machine import (
     with_overlay,
 )
 from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
+from kdumpbuild.crashtest.server import serving
 from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
 from kdumpbuild.errors import Fault, UserError, user_error
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.build.layout import SetFiles
     from kdumpbuild.build.userland import Userland
+    from kdumpbuild.crashtest.server import Server
     from kdumpbuild.crashtest.standin import StandIn
     from kdumpbuild.crashtest.triggers import Trigger
 
@@ -120,6 +122,16 @@ class Work:
         return self.folder / "production.cpio.gz"
 
     @property
+    def capture(self) -> Path:
+        """The crash initramfs, where it is not the image set's own."""
+        return self.folder / "capture.cpio.gz"
+
+    @property
+    def checksums(self) -> Path:
+        """Its set's checksums."""
+        return self.folder / "SHA256SUMS"
+
+    @property
     def load_conf(self) -> Path:
         """The load script's configuration, where it is not the image set's own."""
         return self.folder / "kdump-load.conf"
@@ -149,7 +161,10 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.content, self.target):
             shutil.rmtree(folder, ignore_errors=True)
-        wanted = (self.console, self.disk, self.plan, self.initramfs, self.load_conf, self.result, self.report)
+        wanted = (
+            self.console, self.disk, self.plan, self.initramfs, self.capture, self.checksums, self.load_conf,
+            self.result, self.report,
+        )  # fmt: skip
         for file in wanted:
             file.unlink(missing_ok=True)
 
@@ -210,8 +225,17 @@ def check_set(board: Board, image_set: SetFiles) -> None:
 def _run(
     board: Board, image_set: SetFiles, userland: Userland, trigger: Trigger, work: Work, options: Options
 ) -> Verdict:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving(board)) if board.dump.network else None
+        return _run_with(server, board, image_set, userland, trigger, work, options)
+
+
+def _run_with(
+    server: Server | None, board: Board, image_set: SetFiles, userland: Userland, trigger: Trigger, work: Work,
+    options: Options,
+) -> Verdict:  # fmt: skip
     marker = f"kdb-{secrets.token_hex(5)}"
-    earlier = _prepare(board, image_set, userland, trigger, marker, work, options)
+    earlier = _prepare(server, board, image_set, userland, trigger, marker, work, options)
     region = reserved(image_set)
     if options.crashkernel is not None:
         region = replace(region, size=options.crashkernel)
@@ -220,15 +244,16 @@ def _run(
     boot = Boot(
         kernel=image_set.production_kernel, initramfs=work.initramfs, disk=work.disk, dtb=dtb,
         crashkernel=region.argument if region.size else "", cmdline=options.cmdline,
-        args=(*_watchdog(board, options), *options.qemu_args), qemu=options.qemu,
+        args=(*_watchdog(board, options), *(server.qemu_args if server else ()), *options.qemu_args),
+        qemu=options.qemu,
         arguments=_text(image_set.boot_arguments), overlay=overlay if overlay.is_file() else None,
-        plan=work.plan if board.dump.is_ring else None,
+        plan=None if board.dump.target == "filesystem" else work.plan,
     )  # fmt: skip
     boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
     dumps_folder = work.target / board.dump.directory
-    after = _read_target(board, work, dumps_folder)
+    after = _read_target(server, board, work, dumps_folder)
     dumps = find_dumps(dumps_folder)
     first = read_boot_record(work.target / FOLDER / "boot-1")
     witness = Witness(
@@ -251,7 +276,7 @@ def _run(
     checks, failure, crash = judge(evidence)
     passed = failure is None and all(check.ok for check in checks)
     if passed and not options.keep_disk:
-        work.disk.unlink()
+        work.disk.unlink(missing_ok=True)
         work.plan.unlink(missing_ok=True)
     saved = next((dump for dump in new if dump.vmcore), new[0] if new else None)
     return Verdict(
@@ -287,14 +312,18 @@ def _run(
 
 
 def _prepare(
-    board: Board, image_set: SetFiles, userland: Userland, trigger: Trigger, marker: str, work: Work, options: Options
-) -> dict[str, str]:
+    server: Server | None, board: Board, image_set: SetFiles, userland: Userland, trigger: Trigger, marker: str,
+    work: Work, options: Options,
+) -> dict[str, str]:  # fmt: skip
     """Make disk and production system. Return the digests of the earlier dump."""
     plan = work.content / FOLDER / "plan"
     plan.parent.mkdir(parents=True)
     plan.write_text(plan_text(trigger, marker, options.means), encoding="utf-8")
     size = options.disk_size or machine_of(board).disk_size or disk.disk_size(ram_of(board))
-    earlier = _make_ring(board, work, marker, size) if board.dump.is_ring else _make_disk(board, work, marker, size)
+    if server is not None:
+        earlier = _fill_server(server, board, work, marker)
+    else:
+        earlier = _make_ring(board, work, marker, size) if board.dump.is_ring else _make_disk(board, work, marker, size)
     shutil.rmtree(work.content)
     install = {
         f"{TARGET_FOLDER}/{path.relative_to(image_set.folder)}": path
@@ -302,6 +331,13 @@ def _prepare(
                      image_set.manifest, image_set.checksums, *image_set.collecting)
         if path.is_file()
     }  # fmt: skip
+    if server is not None and server.behind:
+        work.capture.write_bytes(image_set.initramfs.read_bytes() + server.behind)
+        sums = image_set.checksums.read_text(encoding="utf-8")
+        own, new = (files.sha256(path) for path in (image_set.initramfs, work.capture))
+        work.checksums.write_text(sums.replace(own, new), encoding="utf-8")
+        install[f"{TARGET_FOLDER}/{image_set.initramfs.name}"] = work.capture
+        install[f"{TARGET_FOLDER}/{image_set.checksums.name}"] = work.checksums
     install |= options.install
     hold = f"kdump.hold={board.watchdog.timeout + _BEYOND}" if trigger.outlives_watchdog and board.watchdog else ""
     more = " ".join(filter(None, (machine_of(board).capture_cmdline, hold)))
@@ -348,8 +384,19 @@ def _make_ring(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     return ring.slot_digest(work.disk, board.dump.slots, erase)
 
 
-def _read_target(board: Board, work: Work, dumps: Path) -> dict[str, str]:
+def _fill_server(server: Server, board: Board, work: Work, marker: str) -> dict[str, str]:
+    """Put an earlier dump on the server, and make a disk for the plan. Return the dump's digests."""
+    write_earlier_dump(server.dumps(board), marker)
+    disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE, place=disk.Place(label=PLAN_LABEL))
+    return disk.tree_digest(server.dumps(board) / EARLIER)
+
+
+def _read_target(server: Server | None, board: Board, work: Work, dumps: Path) -> dict[str, str]:
     """Copy records and dumps into the work folder. Return the digests of the earlier dump."""
+    if server is not None:
+        disk.read_disk(work.plan, (FOLDER,), work.target)
+        server.fetch(board, dumps)
+        return disk.tree_digest(dumps / EARLIER)
     if not board.dump.is_ring:
         disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
         return disk.tree_digest(dumps / EARLIER)

@@ -81,8 +81,7 @@ def stand_in(board: Board, derived: Path | None) -> Board:
         )  # fmt: skip
     virt = load_board(resources.BOARDS / f"{board.arch.name}-virt.toml")
     capture = board.capture
-    target = [board.dump.fragment] if board.dump.fragment else []
-    own = (*capture.fragments, *target, *([str(derived)] if derived else []))
+    own = (*capture.fragments, *board.dump.fragments, *([str(derived)] if derived else []))
     return replace(
         board,
         memory=replace(board.memory, ram=(Bank(_RAM_BASE, min(board.memory.total, _MOST_RAM[board.arch.name])),)),
@@ -106,7 +105,7 @@ def _dump(dump: Dump) -> Dump:
     # A label is found on any disk, a partition by its number on this one. Only ext4 is made for the test.
     partition = place_of(dump.device).partition
     device = dump.device if dump.device.startswith(("LABEL=", "PARTLABEL=")) else f"/dev/vda{partition or ''}"
-    return replace(dump, device=device, filesystem="ext4", target="filesystem", mount_options="")
+    return replace(dump, device=device, filesystem="ext4", target="filesystem", mount_options="", network=None)
 
 
 def initramfs(own: bytes, board: Board) -> bytes:

@@ -26,9 +26,10 @@ PLAN_LABEL = "crashtest"
 
 def system_conf(board: Board, load: str) -> str:
     """Return what the first process has to know; ``load`` is the load script's path in the target."""
+    on_target = board.dump.target == "filesystem"
     values = {
-        "DEVICE": f"LABEL={PLAN_LABEL}" if board.dump.is_ring else board.dump.device,
-        "FILESYSTEM": "ext4" if board.dump.is_ring else board.dump.filesystem,
+        "DEVICE": board.dump.device if on_target else f"LABEL={PLAN_LABEL}",
+        "FILESYSTEM": board.dump.filesystem if on_target else "ext4",
         "DEVICE_TIMEOUT": str(board.dump.device_timeout),
         "LOAD": load,
         "FOLDER": FOLDER,

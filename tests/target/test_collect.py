@@ -386,3 +386,13 @@ def test_a_crash_on_purpose_needs_a_capture_kernel_and_a_yes(product: Product) -
     assert "This crashes the machine NOW." in said
     assert trigger.read_text() == "c\n"
     assert status == 9, "it has not crashed here"
+
+
+@pytest.mark.parametrize("target", ["nfs", "ssh"])
+def test_dumps_on_a_server_stay_there_and_pstore_is_filed(product: Product, target: str) -> None:
+    product.configure(target=target, device="192.168.1.10:/srv/dumps", filesystem="")
+    records = product.system.root / "sys/fs/pstore"
+    records.mkdir(parents=True, exist_ok=True)
+    (records / "dmesg-ramoops-0").write_text("Panic#1 Part1\n<0>[ 1.0] Kernel panic - not syncing: here\n")
+    product.collect()
+    assert "dmesg-ramoops-0" in names(product.dump)

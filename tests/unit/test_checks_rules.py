@@ -27,7 +27,7 @@ from kdumpbuild.formats.devicetree import read_devicetree
 from kdumpbuild.formats.elf import ConfigNeed, Elf, UserlandNeeds, Vmlinux
 from kdumpbuild.formats.initramfs import Entry, read_initramfs
 from kdumpbuild.formats.zimage import read_zimage
-from kdumpbuild.resources import BOARDS
+from kdumpbuild.resources import BOARDS, STUCK_CPU_PATCH
 from kdumpbuild.run import run
 from tests.fuzz.readers import cpio, image, uboot, zimage
 
@@ -202,8 +202,8 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
         arm64(cmdline=line("crashkernel=256M"), ram=(Bank(0, 2048 * MIB),)),
     ),
     "KD028": (
-        arm(production=config(ARM_LPAE="y"), ram=(Bank(0x80000000, 4096 * MIB),)),
-        arm(production=config(ARM_LPAE="y"), ram=(Bank(0x80000000, 2048 * MIB),)),
+        arm(production=config(ARM_LPAE="y", HIGHMEM="y"), ram=(Bank(0x80000000, 4096 * MIB),)),
+        arm(production=config(ARM_LPAE="y", HIGHMEM="y"), ram=(Bank(0x80000000, 2048 * MIB),)),
     ),
     "KD029": (
         region("crashkernel=6M", zimage=read_zimage(SMALL), initramfs=initramfs()),
@@ -654,3 +654,21 @@ def test_defaults_of_the_config_are_enough() -> None:
     assert found == [
         "panic.rcu_stall: nothing makes an RCU stall panic; sysctl.kernel.panic_on_rcu_stall=1 would"
     ]
+
+
+def test_the_patch_for_a_cpu_that_does_not_stop() -> None:
+    patched = replace(BOARD, production=replace(BOARD.production, patches=(STUCK_CPU_PATCH,)))
+    facts = arm(production=config(SMP="y"), board=patched)
+    assert "KD081" in {f.id for f in check_facts(replace(facts, board=BOARD)).findings}
+    assert "KD081" not in {f.id for f in check_facts(facts).findings}
+
+
+@pytest.mark.parametrize(("target", "needed"), [("nfs", ["INET", "NFS_V4"]), ("ssh", ["INET"])])
+def test_what_a_server_needs_of_the_capture_kernel(target: str, needed: list[str]) -> None:
+    board = replace(BOARD, dump=replace(BOARD.dump, target=target, filesystem=""))
+
+    def found(**values: str) -> set[str]:
+        return {f.what for f in check_facts(arm(capture=config(**values), board=board)).findings if f.id == "KD058"}
+
+    assert found() == {f"{symbol} is not set" for symbol in needed}
+    assert found(INET="y", NFS_V4="m") == ({"NFS_V4 is a module"} if target == "nfs" else set())

@@ -199,15 +199,16 @@ def heavy_debugging(case: Case) -> Iterator[Hit]:
 @rule(
     "KD058", Severity.ERROR, "The capture kernel cannot mount the dump's file system",
     needs=(Input.CAPTURE, Input.BOARD),
-    advice="Build the file system and the block layer into the capture kernel (=y).",
-    source="Linux, fs/Kconfig",
+    advice="Build the file system and the block layer, or for a server the network, into the capture kernel (=y).",
+    source="Linux, fs/Kconfig and net/Kconfig",
 )  # fmt: skip
 def dump_filesystem(case: Case) -> Iterator[Hit]:
     """The board file names the file system that dumps go to. A capture kernel has it built in, or has nowhere to write:
     modules of the production kernel do not load into another kernel."""
     config, dump = case.capture, case.board.dump
     symbol = {"ext4": "EXT4_FS", "f2fs": "F2FS_FS", "vfat": "VFAT_FS"}.get(dump.filesystem)
-    for wanted in filter(None, ("BLOCK", symbol)):
+    needed = {"nfs": ("INET", "NFS_V4"), "ssh": ("INET",)}.get(dump.target, ("BLOCK", symbol))
+    for wanted in filter(None, needed):
         if not config.builtin(wanted):
             value = config.value(wanted)
             yield Hit(f"{wanted} is {'a module' if value == 'm' else 'not set'}", config.where(wanted))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.checks import tables
 from kdumpbuild.checks.model import Hit, Input, Severity, rule
+from kdumpbuild.resources import STUCK_CPU_PATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,14 +51,17 @@ def no_cpu_kill(case: Case) -> Iterator[Hit]:
 @rule(
     "KD081", Severity.INFO, "A CPU that hangs with interrupts off costs the dump",
     needs=(Input.PRODUCTION,), arches=("arm",),
-    advice="Let a hardware watchdog reset the board, and ramoops keep the log of such a crash.",
+    advice="Let a hardware watchdog reset the board, and ramoops keep the log of such a crash; or build the production "
+    f'kernel with the patch that ships for this: production.patches = ["{STUCK_CPU_PATCH}"].',
     source="Linux, arch/arm/kernel/machine_kexec.c: BUG_ON(num_online_cpus() > 1), 5.10 to 7.2; experiment with a "
     "buddy hard-lockup detector",
 )  # fmt: skip
 def hard_lockup(case: Case) -> Iterator[Hit]:
     """On 32-bit ARM the other CPUs must answer an interrupt before the capture kernel is started. One that hangs with
     interrupts off does not, and machine_kexec() ends in a BUG: the board reboots without a dump. arm64 only warns."""
-    config = case.production
+    config, board = case.production, case.facts.board
+    if board is not None and STUCK_CPU_PATCH in board.production.patches:
+        return
     if config.on("SMP") and not _one_cpu(case) and not (case.facts.dtb is not None and len(case.dtb.cpus) == 1):
         yield Hit("SMP is set", config.where("SMP"))
 

@@ -221,7 +221,7 @@ def ram_above_4g(case: Case) -> Iterator[Hit]:
     if last.end <= 1 << 32:
         return
     config = case.production
-    if not config.on("ARM_LPAE"):
+    if not (config.on("ARM_LPAE") and config.on("HIGHMEM")):
         return  # such a kernel does not use that RAM
     limit = case.facts.cmdline.value("mem") if case.facts.cmdline is not None else None
     if limit is not None:
@@ -232,7 +232,7 @@ def ram_above_4g(case: Case) -> Iterator[Hit]:
             size, first = 0, 0
         if first + size <= 1 << 32:
             return
-    yield Hit(f"RAM ends at {last.end:#x} and ARM_LPAE is set", config.where("ARM_LPAE"))
+    yield Hit(f"RAM ends at {last.end:#x}, and ARM_LPAE and HIGHMEM are set", config.where("ARM_LPAE"))
 
 
 @rule(

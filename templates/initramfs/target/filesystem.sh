@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Dump target: a file system. Below KDUMP_DIRECTORY:
+# Dump target: a file system, of the board or of a server (NFS). Below KDUMP_DIRECTORY:
 #   0001/ 0002/ …   one folder a dump; it appears when the kernel log in it is durable
 #     dmesg.txt     the crashed kernel's log
 #     vmcore        its memory; appears when it is durable
@@ -15,6 +15,13 @@ work=
 number=
 
 open_target() {
+	folder=$KDUMP_DIRECTORY
+	if [ "$KDUMP_TARGET" = nfs ]; then
+		KDUMP_FILESYSTEM=nfs
+		bring_up || return
+		# Each board of this kind has a folder of its own there.
+		folder=$folder/$mac
+	fi
 	enter "dump target $KDUMP_DEVICE" $((KDUMP_DEVICE_TIMEOUT + 60))
 	if [ "$KDUMP_FILESYSTEM" = ubifs ] || [ "$KDUMP_FILESYSTEM" = nfs ]; then
 		device=$KDUMP_DEVICE
@@ -31,16 +38,18 @@ open_target() {
 	fi
 	# The second looks whether it can be written at all: BusyBox mounts read-only where it has to. Not by ":", since a
 	# redirection of that one that fails ends a POSIX shell.
-	if ! { mkdir -p "$MOUNT/$KDUMP_DIRECTORY" && true >"$MOUNT/$KDUMP_DIRECTORY/attempt.part"; }; then
-		fail "cannot write to the folder $KDUMP_DIRECTORY on $device"
+	if ! { mkdir -p "$MOUNT/$folder" && true >"$MOUNT/$folder/attempt.part"; }; then
+		fail "cannot write to the folder $folder on $device"
 		return 1
 	fi
-	base=$MOUNT/$KDUMP_DIRECTORY
+	base=$MOUNT/$folder
 	sync "$MOUNT"
 }
 
 mount_device() {
 	options=noatime${KDUMP_MOUNT_OPTIONS:+,$KDUMP_MOUNT_OPTIONS}
+	# Version 4.1 alone is in the kernel. A server that is gone is an error after a while, which a hard mount is not.
+	[ "$KDUMP_FILESYSTEM" != nfs ] || options=addr=${device%%:*},vers=4.1,soft,timeo=100,retrans=2,$options
 	started=$(whole "$(now)")
 	until mount -t "$KDUMP_FILESYSTEM" -o "$options" "$device" "$MOUNT"; do
 		# A block device is there already; a UBI volume or a server may come a moment later.
