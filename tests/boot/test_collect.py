@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kdumpbuild.crashtest import Options, render
+from kdumpbuild.analysis.dump import open_dump
+from kdumpbuild.crashtest import Options, disk, render
+from kdumpbuild.crashtest.dumps import find_dumps
 from kdumpbuild.crashtest.protocol import COLLECTED, FOLDER, Means
+from kdumpbuild.crashtest.runner import TARGET_FOLDER
 from tests.boot.test_crashtest import Bench, bench_of
 from tests.boot.test_faults import with_target
 
@@ -55,3 +58,57 @@ def test_dumps_are_filed_after_the_reboot(arm: Bench, tmp_path: Path, kind: str)
         ("8", "status"), ("0", "load"), ("0", "status"), ("0", "unload"), ("8", "status"),
     ]  # fmt: skip
     assert "3 dumps in /var/lib/kdump" in text
+
+
+# In place of kdump-collect: the store is on the disk, and at the first boot after the crash the machine crashes again
+# as soon as there is what {sign} stands for. The second time all goes its way.
+CRASHES_AGAIN = """#!/bin/sh
+here=${{0%/*}}
+mkdir -p /disk /var/lib
+mount -t ext4 /dev/vda /disk
+mkdir -p /disk/store
+ln -s /disk/store /var/lib/kdump
+if [ -e /disk/crashed-again ]; then
+	exec "$here/real-collect"
+fi
+: >/disk/crashed-again
+sync
+"$here/kdump-load"
+"$here/real-collect" &
+while :; do
+	for path in /var/lib/kdump/{sign}; do
+		[ ! -e "$path" ] || echo c >/proc/sysrq-trigger
+	done
+done
+"""
+
+
+@pytest.mark.parametrize("sign", ["*Z-*", ".part-*/vmcore*"])
+def test_a_second_crash_while_dumps_are_filed(
+    arm: Bench, tmp_path: Path, sign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No dump is lost, none is there twice or half, and the second crash has its own."""
+    monkeypatch.setattr("kdumpbuild.crashtest.console.MAX_BOOTS", 5)
+    folder = arm.image_set.folder
+    script = tmp_path / "kdump-collect"
+    script.write_text(CRASHES_AGAIN.format(sign=sign))
+    script.chmod(0o755)
+    install = {f"{TARGET_FOLDER}/kdump-collect": script, f"{TARGET_FOLDER}/real-collect": folder / "kdump-collect"}
+    arm.crash(options=Options(means=Means(collect=True), keep_disk=True, install=install))
+    assert "exit 0 of kdump-collect\n" in said(arm), said(arm)
+    stored = tmp_path / "stored"
+    disk.read_disk(arm.work / "disk.img", ("store", arm.board.dump.directory), stored)
+    assert find_dumps(stored / arm.board.dump.directory) == []
+    filed = [path for path in (stored / "store").iterdir() if (path / "vmcore").exists()]
+    assert not [path for path in stored.rglob("*") if ".part" in path.name]
+    crashes = []
+    for path in filed:
+        data = (path / "vmcore").read_bytes()
+        if data.startswith(b"an earlier dump, before "):
+            assert len(set(data.splitlines())) == 1
+        else:
+            crashes.append(open_dump(path / "vmcore", arm.image_set.production_vmlinux).crash())
+    assert len(filed) == 3
+    assert len(crashes) == 2
+    assert all(CAUSE in crash.cause for crash in crashes)
+    assert sum(crash.comm.startswith("kdb-") for crash in crashes) == 1
