@@ -53,8 +53,9 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         "swiotlb=noforce": on("SWIOTLB"),
         # A tmpfs may fill half of the memory only, and the initramfs would not fit (Linux, init/do_mounts.c).
         "rootfstype=ramfs": on("TMPFS"),
-        # It would take the crashed kernel's ramoops for its own console, and empty it (Linux, fs/pstore/ram.c).
-        "initcall_blacklist=ramoops_init": on("PSTORE_RAM"),
+        # It would take the crashed kernel's ramoops for its own console, and empty it (Linux, fs/pstore/ram.c). The
+        # argument takes KALLSYMS (init/main.c).
+        "initcall_blacklist=ramoops_init": on("PSTORE_RAM") and on("KALLSYMS"),
         "panic=5": True,
         "oops=panic": True,
         f"watchdog.open_timeout={board.dump.deadline}": board.watchdog is not None and on("WATCHDOG_CORE"),

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdumpbuild.build import cpio
+from kdumpbuild import resources
+from kdumpbuild.build import cpio, kernel, patched, source, toolchain
 from kdumpbuild.build.initramfs import MTIME
 from kdumpbuild.build.layout import SetFiles
+from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, run_crashtest
 from kdumpbuild.crashtest.runner import TARGET_FOLDER
+from kdumpbuild.kconfig.cache import open_kconfig
+from kdumpbuild.kconfig.fragment import parse_fragment
+from kdumpbuild.kconfig.resolve import resolve
+from kdumpbuild.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from kdumpbuild.checks.model import Report
     from tests.boot.test_crashtest import Bench
@@ -104,3 +111,46 @@ def with_files(initramfs: bytes, files: Mapping[str, bytes]) -> bytes:
     """Return an initramfs with files put over its own: the kernel unpacks one archive after the other."""
     entries = [cpio.file(name, data) for name, data in files.items()]
     return initramfs + gzip.compress(cpio.archive(entries, mtime=MTIME), mtime=0)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel that was built for a test."""
+
+    config: bytes
+    image: bytes
+    vmlinux: bytes
+
+    def as_production(self, bench: Bench) -> dict[str, bytes]:
+        """Return the files of a set that has it for its production kernel."""
+        image = f"production/{bench.board.arch.image}"
+        return {"production/config": self.config, image: self.image, "debug/vmlinux": self.vmlinux}
+
+    def as_capture(self, bench: Bench) -> dict[str, bytes]:
+        """Return the files of a set that has it for its capture kernel."""
+        return {"capture.config": self.config, bench.board.arch.image: self.image}
+
+
+def compiled(bench: Bench, role: str, name: str, fragment: str, patch: str = "") -> Compiled:
+    """Compile a kernel of the board with a few options changed, or a shipped patch. The next run finds it."""
+    cache = Path(os.environ.get("KDUMPBUILD_CACHE", "~/.cache/kdumpbuild")).expanduser()
+    out = bench.image_set.folder.parent / "work" / "predictions" / f"{bench.board.name}-{name}"
+    out.mkdir(parents=True, exist_ok=True)
+    found = source.locate(None, cache)
+    tree = source.prepare(found, out / "source.log")
+    patches = [resources.PATCHES / f"{patch}.patch"] if patch else []
+    tree = patched.patched_tree(tree, source.fingerprint(found), patches, cache)
+    chain = toolchain.find(bench.board.arch, read_settings(os.environ.get, Path.cwd()))
+    base = bench.image_set.production_config if role == "production" else bench.image_set.capture_config
+    done = resolve(open_kconfig(tree, chain, cache / "kconfig"), str(base), [parse_fragment(fragment, Path(name))])
+    done.check()
+    config = out / "config"
+    config.write_text(done.config_text)
+    with Progress(f"{bench.board.name}: {role} kernel {name}", "files") as progress:
+        kernel.build(
+            tree=tree.path, config=config, kbuild=out / "kernel", arch=bench.board.arch, toolchain=chain,
+            jobs=len(os.sched_getaffinity(0)), log=out / "kernel.log", progress=progress,
+        )  # fmt: skip
+    arch = bench.board.arch
+    image = out / "kernel/arch" / arch.name / "boot" / arch.image
+    return Compiled(config.read_bytes(), image.read_bytes(), (out / "kernel/vmlinux").read_bytes())

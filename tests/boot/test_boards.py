@@ -23,7 +23,7 @@ from kdumpbuild.checks.model import Severity
 from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, has_watchdog, render, run_crashtest, too_old
 from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.errors import UserError
-from tests.boot.changed import changed
+from tests.boot.changed import Changed, changed, compiled
 from tests.boot.test_crashtest import bench_of
 
 pytestmark = pytest.mark.boards
@@ -81,7 +81,10 @@ def test_the_set_passes_the_checks_and_is_small(name: str, built: Path) -> None:
 
 
 def test_a_watchdog_that_nobody_feeds_costs_the_dump(built: Path, tmp_path: Path) -> None:
-    """The counter-proof: the machine's watchdog does reset it, and it is the capture kernel that keeps it from that."""
+    """The counter-proof: the machine's watchdog does reset it, and it is the capture kernel that keeps it from that.
+
+    KD085 says so before.
+    """
     board = load_board(resources.BOARDS / f"{WATCHDOG}.toml")
     assert board.watchdog is not None
     conf = tmp_path / "conf"
@@ -89,11 +92,51 @@ def test_a_watchdog_that_nobody_feeds_costs_the_dump(built: Path, tmp_path: Path
     unfed = f"watchdog.handle_boot_enabled=0 kdump.hold={board.watchdog.timeout + 60}"
     conf.write_text(f'{text}KDUMP_CMDLINE="$KDUMP_CMDLINE {unfed}"\n')
     install = {"usr/lib/kdump/kdump-load.conf": conf}
+    bench = replace(bench_of("arm-virt", built, tmp_path), board=board, image_set=SetFiles(built / WATCHDOG, "zImage"))
+    assert changed(bench, tmp_path, conf={"KDUMP_CMDLINE": f"{{}} {unfed}"}).finds("KD085")
+    assert not changed(bench, tmp_path / "good").finds("KD085")
     verdict = crash(WATCHDOG, "sysrq", built, tmp_path / "work", Options(qemu=QEMU, install=install))
     checks = {check.name: check.ok for check in verdict.checks}
     assert checks["watchdog running"] is True
     assert checks["dump committed"] is False, render(verdict)
     assert verdict.times.total < board.watchdog.timeout + 60
+
+
+def test_a_capture_kernel_without_the_watchdogs_driver(built: Path, tmp_path: Path) -> None:
+    """KD083. That the same set with the driver outlives the watchdog is shown above."""
+    board = load_board(resources.BOARDS / f"{WATCHDOG}.toml")
+    assert board.watchdog is not None
+    files = SetFiles(built / board.name, board.arch.image)
+    (tree,) = files.folder.glob("*.dtb")
+    bench = replace(bench_of("arm-virt", built, tmp_path), board=board, image_set=files)
+    lost = compiled(bench, "capture", "no-watchdog", "# CONFIG_IMX2_WDT is not set\n").as_capture(bench)
+    bad = changed(bench, tmp_path, files=lost, conf={"KDUMP_CMDLINE": f"{{}} kdump.hold={board.watchdog.timeout + 60}"})
+    assert bad.finds("KD083", dtb=tree)
+    assert not changed(bench, tmp_path / "good").finds("KD083", dtb=tree)
+    verdict = bad.crash(Options(qemu=QEMU))
+    assert not verdict.vmcore_size, render(verdict)
+    assert verdict.times.total < board.watchdog.timeout + 60
+
+
+def test_cpus_that_cannot_be_switched_off(built: Path, tmp_path: Path) -> None:
+    """KD080: without its nr_cpus=1 the Raspberry Pi 2 loads no capture kernel."""
+    board = load_board(resources.BOARDS / "raspi2b.toml")
+    files = SetFiles(built / board.name, board.arch.image)
+    bench = replace(bench_of("arm-virt", built, tmp_path), board=board, image_set=files)
+    assert not changed(bench, tmp_path / "good").finds("KD080")
+    bad = without_one_cpu(changed(bench, tmp_path))
+    assert bad.finds("KD080")
+    verdict = bad.crash()
+    assert verdict.failure is not None, render(verdict)
+    assert verdict.failure.code == "load-failed", render(verdict)
+    assert "Invalid argument" in bad.console
+
+
+def without_one_cpu(made: Changed) -> Changed:
+    text = made.files.boot_arguments.read_text()
+    assert "nr_cpus=1 " in text
+    made.files.boot_arguments.write_text(text.replace("nr_cpus=1 ", ""))
+    return made
 
 
 def test_a_crash_on_a_cpu_that_gets_no_interrupts_hangs(built: Path, tmp_path: Path) -> None:
@@ -102,10 +145,7 @@ def test_a_crash_on_a_cpu_that_gets_no_interrupts_hangs(built: Path, tmp_path: P
     files = SetFiles(built / board.name, board.arch.image)
     bench = replace(bench_of("arm64-virt", built, tmp_path), board=board, image_set=files)
     assert not changed(bench, tmp_path / "good").finds("KD089")
-    bad = changed(bench, tmp_path)
-    text = bad.files.boot_arguments.read_text()
-    assert "nr_cpus=1 " in text
-    bad.files.boot_arguments.write_text(text.replace("nr_cpus=1 ", ""))
+    bad = without_one_cpu(changed(bench, tmp_path))
     assert bad.finds("KD089")
     for cpu, captured in ((0, True), (1, False)):
         verdict = bad.crash(Options(deadline=120, means=Means(cpu=cpu)))

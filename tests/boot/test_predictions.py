@@ -230,3 +230,31 @@ def test_a_panic_without_a_timeout_hangs(
     assert "Kernel panic" in text
     assert ended is ends
 
+
+def test_a_region_that_does_not_fit_below_the_dma_limit(built: Path, tmp_path: Path) -> None:
+    """3 GiB of a machine with 8 GiB: the lower 4 GiB of its addresses have less than that of RAM."""
+    if shutil.which("qemu-system-aarch64") is None:
+        pytest.skip("no qemu-system-aarch64")
+    image = built / "arm64-virt/production/Image"
+    log = tmp_path / "console"
+
+    def boot(size: str) -> str:
+        argv = [
+            "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-m", "8G", "-nographic", "-nic", "none",
+            "-no-reboot", "-kernel", str(image), "-append", f"console=ttyAMA0 panic=-1 crashkernel={size}",
+        ]  # fmt: skip
+        watch(argv, what="boot", log=log, deadline=90, on_line=lambda _, __: None)
+        return log.read_text(errors="replace")
+
+    def found(size: str) -> bool:
+        config = built / "arm64-virt/production/config"
+        return "KD027" in {f.id for f in check_facts(gather(Given(
+            config=config, cmdline=f"crashkernel={size}", ram=f"{8 << 30}@{BASE:#x}",
+        ))).findings}  # fmt: skip
+
+    assert found("3G")
+    assert "crashkernel low memory reserved" in boot("3G")
+    assert not found("64M")
+    text = boot("64M")
+    assert "crashkernel reserved" in text
+    assert "crashkernel low memory reserved" not in text

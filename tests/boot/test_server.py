@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,31 @@ def test_a_crash_ends_on_the_server(board: Path, built: Path, tmp_path: Path, mo
     verdict = crash(board, built, tmp_path / "nobody")
     assert verdict.failure is not None, render(verdict)
     assert verdict.failure.code == "no-dump-target", render(verdict)
+    assert any(check.name == "machine back in production" and check.ok for check in verdict.checks)
+
+
+def test_a_server_that_dies(built: Path, tmp_path: Path) -> None:
+    """In the middle, after the log: the log stays, nothing moves any more, and the machine is back."""
+    if shutil.which("ganesha.nfsd") is None or os.geteuid() != 0:
+        pytest.skip("no ganesha.nfsd, or not root")
+    path = board_with("arm", "nfs", tmp_path)
+    result = doit("image", f"BOARD={path}", OUT=str(built))
+    assert result.returncode == 0, result.stdout + result.stderr
+    console = tmp_path / "work/console.log"
+
+    def kill() -> None:
+        while not console.exists() or b"kdump: dmesg committed" not in console.read_bytes():
+            time.sleep(0.05)
+        subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "ganesha"], check=True)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    verdict = crash(path, built, tmp_path / "work")
+    assert not killer.is_alive()
+    assert verdict.failure is not None, render(verdict)
+    assert "nothing has moved for 60 s" in verdict.failure.why
+    assert verdict.dmesg_size
+    assert not verdict.vmcore_size
     assert any(check.name == "machine back in production" and check.ok for check in verdict.checks)
 
 

@@ -314,6 +314,7 @@ def test_the_page_of_proofs_is_current() -> None:
     assert text == proofs.page()
     assert all(f"[{rule.id}]" in text for rule in all_rules())
     assert len(proofs.crashes()["KD060"]) == 1
+    assert proofs.NOT_CRASHED.keys() == {rule.id for rule in all_rules()} - proofs.crashes().keys()
 
 
 def test_the_table_has_a_line_for_all_versions_of_a_configuration() -> None:

@@ -281,7 +281,9 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
     ),
     "KD056": (
         arm(capture=config(PSTORE_RAM="y")),
-        arm(capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=ramoops_init")),
+        arm(
+            capture=config(PSTORE_RAM="y", KALLSYMS="y"), capture_cmdline=line("initcall_blacklist=ramoops_init"),
+        ),
     ),
     "KD057": (arm(capture=config(KASAN="y")), arm(capture=config(KASAN="n"))),
     "KD058": (
@@ -411,7 +413,10 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
     ),
     "KD105": (
         arm(board=BOARD, capture=config(PSTORE_RAM="y")),
-        arm(board=BOARD, capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=x,ramoops_init")),
+        arm(
+            board=BOARD, capture=config(PSTORE_RAM="y", KALLSYMS="y"),
+            capture_cmdline=line("initcall_blacklist=x,ramoops_init"),
+        ),
     ),
 }  # fmt: skip
 
@@ -654,6 +659,13 @@ def test_defaults_of_the_config_are_enough() -> None:
     assert found == [
         "panic.rcu_stall: nothing makes an RCU stall panic; sysctl.kernel.panic_on_rcu_stall=1 would"
     ]
+
+
+def test_a_blacklist_that_does_nothing() -> None:
+    facts = arm(board=BOARD, capture=config(PSTORE_RAM="y"), capture_cmdline=line("initcall_blacklist=ramoops_init"))
+    found = {f.id: f.what for f in check_facts(facts).findings if f.id in ("KD056", "KD105")}
+    assert len(found) == 2
+    assert all("does nothing without KALLSYMS" in what for what in found.values())
 
 
 def test_the_patch_for_a_cpu_that_does_not_stop() -> None:

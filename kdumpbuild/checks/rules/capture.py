@@ -165,8 +165,10 @@ def too_long(case: Case) -> Iterator[Hit]:
 @rule(
     "KD056", Severity.WARNING, "The capture kernel writes over ramoops",
     needs=(Input.CAPTURE,),
-    advice="Turn PSTORE_RAM off in the capture kernel, or put initcall_blacklist=ramoops_init on its command line.",
-    source="Linux, fs/pstore/ram_core.c: a record found at boot is handed out once, and its place used anew",
+    advice="Turn PSTORE_RAM off in the capture kernel, or put initcall_blacklist=ramoops_init on its command line: "
+    "this takes KALLSYMS there.",
+    source="Linux, fs/pstore/ram_core.c: a record found at boot is handed out once, and its place used anew; "
+    "init/main.c: initcall_blacklist requires KALLSYMS",
 )  # fmt: skip
 def ramoops_in_capture(case: Case) -> Iterator[Hit]:
     """The capture kernel sees the same ramoops node. It takes the crashed kernel's console log for that of the boot
@@ -179,6 +181,9 @@ def ramoops_in_capture(case: Case) -> Iterator[Hit]:
     cmdline = case.facts.capture_cmdline
     if cmdline is None or "ramoops_init" not in (cmdline.value("initcall_blacklist") or ""):
         yield Hit("PSTORE_RAM is set", config.where("PSTORE_RAM"))
+    elif not config.on("KALLSYMS"):
+        what = "PSTORE_RAM is set, and initcall_blacklist= does nothing without KALLSYMS"
+        yield Hit(what, config.where("PSTORE_RAM", "KALLSYMS"))
 
 
 @rule(

@@ -136,8 +136,9 @@ def ramoops_memory(case: Case) -> Iterator[Hit]:
 @rule(
     "KD105", Severity.ERROR, "The capture kernel wipes what ramoops kept",
     needs=(Input.BOARD, Input.CAPTURE),
-    advice="Turn PSTORE_RAM off in the capture kernel, or give it initcall_blacklist=ramoops_init.",
-    source="Linux, fs/pstore/ram.c, ramoops_init_prz(): PRZ_FLAG_ZAP_OLD",
+    advice="Turn PSTORE_RAM off in the capture kernel, or give it initcall_blacklist=ramoops_init and KALLSYMS.",
+    source="Linux, fs/pstore/ram.c, ramoops_init_prz(): PRZ_FLAG_ZAP_OLD; init/main.c: initcall_blacklist requires "
+    "KALLSYMS",
 )  # fmt: skip
 def wiped_ramoops(case: Case) -> Iterator[Hit]:
     """A capture kernel with ramoops finds the node of the production kernel's device tree, takes the same memory for
@@ -148,3 +149,6 @@ def wiped_ramoops(case: Case) -> Iterator[Hit]:
     blocked = [] if cmdline is None else [n for v in cmdline.values("initcall_blacklist") for n in v.split(",")]
     if "ramoops_init" not in blocked:
         yield Hit("PSTORE_RAM is set in the capture kernel", case.capture.where("PSTORE_RAM"))
+    elif not case.capture.on("KALLSYMS"):
+        what = "PSTORE_RAM is set in the capture kernel, and initcall_blacklist= does nothing without KALLSYMS"
+        yield Hit(what, case.capture.where("PSTORE_RAM", "KALLSYMS"))

@@ -147,11 +147,13 @@ def no_kcore(case: Case) -> Iterator[Hit]:
     "KD008", Severity.WARNING, "kexec_load does not find the kernel's addresses: symbols",
     needs=(Input.PRODUCTION,),
     advice="Set CONFIG_KALLSYMS=y (arm64 with kexec_load: CONFIG_KALLSYMS_ALL=y as well).",
-    source="kexec-tools, kexec/arch/arm/crashdump-arm.c, get_kernel_page_offset(); arm64: crashdump-arm64.c",
+    source="kexec-tools, kexec/arch/arm/crashdump-arm.c, get_kernel_page_offset(); arm64: crashdump-arm64.c; "
+    "experiment with VMSPLIT_2G and Linux 6.12",
 )  # fmt: skip
 def no_kallsyms(case: Case) -> Iterator[Hit]:
     """kexec reads _stext (arm) or _text (arm64) from /proc/kallsyms to work out the kernel's page offset. On arm it
-    falls back to 0xc0000000, which is wrong for every other VMSPLIT, and addresses in the dump are then off."""
+    falls back to 0xc0000000, which is wrong for every other VMSPLIT, and the addresses in the headers of /proc/vmcore
+    are then off. makedumpfile has its own ways: on QEMU's virt a filtered dump opened all the same."""
     config = case.production
     if case.arch.name == "arm":
         if not config.on("KALLSYMS"):
@@ -160,7 +162,6 @@ def no_kallsyms(case: Case) -> Iterator[Hit]:
                 "KALLSYMS is not set" + (f" and PAGE_OFFSET is {case.page_offset:#x}" if wrong else ""),
                 config.where("KALLSYMS"),
                 advice=f"Set CONFIG_KALLSYMS=y, or give kexec --page-offset={case.page_offset:#x}." if wrong else "",
-                severity=Severity.ERROR if wrong else None,
             )
     elif not case.file_load and not (config.on("KALLSYMS") and config.on("KALLSYMS_ALL")):
         symbol = "KALLSYMS" if not config.on("KALLSYMS") else "KALLSYMS_ALL"

@@ -265,14 +265,16 @@ def too_small(case: Case) -> Iterator[Hit]:
 
 
 @rule(
-    "KD030", Severity.ERROR, "The capture kernel sets CMA memory aside in its few MiB",
+    "KD030", Severity.WARNING, "The capture kernel sets CMA memory aside in its few MiB",
     needs=(Input.CAPTURE, Input.CAPTURE_CMDLINE, Input.CMDLINE),
     advice="Put cma=0 on the capture kernel's command line, or build it without CMA.",
-    source="Debian's armmp: 16 MiB by default; linux-5.15.y issue 15 of unifreq: a 256 MiB pool in the capture kernel",
+    source="Debian's armmp: 16 MiB by default; linux-5.15.y issue 15 of unifreq: a 256 MiB pool in the capture kernel; "
+    "experiment on QEMU virt: 8 of 16 MiB were lent to the initramfs, and 12 could not be set aside",
 )  # fmt: skip
 def cma(case: Case) -> Iterator[Hit]:
     """A capture kernel with CMA reserves its contiguous pool first: 16 MiB or more by its configuration, or the size
-    of the linux,cma node of the device tree. What is left is too little to unpack the initramfs."""
+    of the linux,cma node of the device tree. The kernel itself cannot use that memory; files may, so that a small
+    system still captures. A pool that does not fit at all is left out."""
     config, cmdline = case.capture, case.capture_cmdline
     if not config.on("CMA", "DMA_CMA") or cmdline.value("cma") == "0":
         return
@@ -282,7 +284,5 @@ def cma(case: Case) -> Iterator[Hit]:
         size, name = max((p.size, p.name) for p in pools)
         where, asked = case.dtb.name, f" ({name})"
     if size:
-        share = size / case.crashkernel.size
-        severity = Severity.ERROR if share >= 1 / 3 else Severity.WARNING
-        yield Hit(f"{human(size)} of {human(case.crashkernel.size)} go to CMA{asked}", where, severity=severity)
+        yield Hit(f"{human(size)} of {human(case.crashkernel.size)} go to CMA{asked}", where)
 

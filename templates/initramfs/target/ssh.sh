@@ -10,6 +10,8 @@ dump=
 number=
 work=
 folder=
+# For the guard: nothing is written to any disk here.
+sent=/sys/class/net/$KDUMP_INTERFACE/statistics/tx_bytes
 
 # remote SECONDS COMMAND: what a shell on the server makes of a command; what comes in is given to it.
 remote() (
@@ -124,12 +126,12 @@ send() {
 		echo $? >/tmp/status
 	} | tee /tmp/count.pipe |
 		remote "$KDUMP_DEADLINE" "mkdir -p ${sending%/*} && cat >$sending.part" >/dev/null 2>/tmp/refused
-	sent=$?
+	taken=$?
 	wait "$counting"
 	status=1
 	read -r status </tmp/status
 	read -r bytes </tmp/count
-	if [ "$sent" -ne 0 ]; then
+	if [ "$taken" -ne 0 ]; then
 		mv /tmp/refused "$ERRORS"
 		refused="the server did not take it$(last_error)"
 		return 1
