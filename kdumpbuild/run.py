@@ -29,6 +29,7 @@ _PACKAGE_OF = {
     "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
     "debugfs": "e2fsprogs",
     "dropbearconvert": "dropbear-bin",
+    "dropbearkey": "dropbear-bin",
     "dtc": "device-tree-compiler",
     "fdtoverlay": "device-tree-compiler",
     "ganesha.nfsd": "nfs-ganesha and nfs-ganesha-vfs",

@@ -47,6 +47,7 @@ _DEVICES = {
 }
 _KINDS = {"slots": "a raw partition", "mtd": "an MTD device", **dict.fromkeys(network.TARGETS, "a folder of a server")}
 _MEANINGLESS = {
+    "filesystem": ("slots",),
     "slots": ("filesystem", "directory", "mount_options", "keep", "min_free"),
     "mtd": ("filesystem", "directory", "mount_options", "keep", "min_free"),
     "nfs": ("filesystem", "slots"),
@@ -145,6 +146,7 @@ def _read(top: Table, path: Path) -> Board:
                   "lower-case letters, digits, '-', '_' and '.'")  # fmt: skip
     arch_name = top.text("arch", choices=ARCHES)
     memory = _memory(top.table("memory", required=True))
+    dump = _dump(top.table("dump", required=True), path)
     board = Board(
         name=path.stem,
         path=path,
@@ -155,10 +157,10 @@ def _read(top: Table, path: Path) -> Board:
         memory=memory,
         production=_production(top.table("production", required=False), path),
         capture=_capture(top.table("capture", required=True), path),
-        dump=_dump(top.table("dump", required=True), path),
+        dump=dump,
         collect=_collect(top.table("collect", required=False)),
         watchdog=_watchdog(top.table("watchdog", required=False)),
-        machine=_machine(top.table("machine", required=False)),
+        machine=_machine(top.table("machine", required=False), by_network=dump.network is not None),
         panic=read_panic(top.table("panic", required=False)),
         logs=read_logs(top.table("logs", required=False), memory.ram, 2 if arch_name == "arm64" else 1),
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
@@ -311,13 +313,11 @@ def _dump(table: Table | None, path: Path) -> Dump:
         loop_crashes=table.integer("loop_crashes", default=5, low=0, high=1000),
         loop_minutes=table.integer("loop_minutes", default=10, low=1, high=1440),
         led=table.text("led", default=""),
-        network=network.read_network(table, target, path),
+        network=network.read_network(table, target, device, path),
     )
     for key in _MEANINGLESS.get(target, ()):
         if key in table:
-            table.fault(key, f"has no meaning with target = {target!r}", "leave it out")
-    if target == "filesystem" and "slots" in table:
-        table.fault("slots", "has no meaning on a file system", 'leave it out, or set target = "slots"')
+            table.fault(key, f"has no meaning with target = {target!r}", "leave it out, or set another target")
     table.end()
     return dump
 
@@ -348,7 +348,7 @@ def _watchdog(table: Table | None) -> Watchdog | None:
     return watchdog
 
 
-def _machine(table: Table | None) -> Machine | None:
+def _machine(table: Table | None, *, by_network: bool) -> Machine | None:
     if table is None:
         return None
     machine = Machine(
@@ -370,9 +370,12 @@ def _machine(table: Table | None) -> Machine | None:
         reset=table.texts("reset"),
         network=table.texts("network"),
     )
-    if machine.network:
-        if machine.drive or machine.disk:
-            table.fault("network", "is the machine's dump target, and so is disk or drive", "leave one of them out")
+    if by_network:
+        if not machine.network or machine.drive or machine.disk:
+            table.fault("network", "is wanted, and neither disk nor drive: the dump goes to a server",
+                        'write network = ["-device", "virtio-net-device,netdev=dump"]')  # fmt: skip
+    elif machine.network:
+        table.fault("network", "has no meaning: the dump goes to the board's own storage", "leave it out")
     elif bool(machine.drive) == bool(machine.disk):
         table.fault("disk", "either disk or drive is wanted",
                     'disk = ["-device", "…,drive=dump"], or drive = "if=sd,index=0": an SD card')  # fmt: skip

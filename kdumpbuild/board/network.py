@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,6 +28,9 @@ DEVICES = {
     ),
 }
 """What names the server of each of them, and how to say it."""
+_SSH = 22
+SSH_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+"""The kinds of keys that dbclient knows, as they are called in files."""
 _KEY = "the private key, without a passphrase: ssh-keygen -t ed25519 -N '' -f dump_key"
 _KNOWN_HOSTS = "the server's key: ssh-keyscan ADDRESS >known_hosts"
 
@@ -64,7 +70,23 @@ def server_of(device: str) -> Server:
     raise ValueError(f"{device!r} names no server")
 
 
-def read_network(dump: Table, target: str, path: Path) -> Network | None:
+def host_keys(text: str, server: str, port: int) -> list[str]:
+    """Return a server's keys in the text of a known_hosts file, each with its kind before it."""
+    names = {server} if port == _SSH else {f"[{server}]:{port}", server}
+    lines = (line.split() for line in text.splitlines())
+    return [
+        " ".join(words[1:3])
+        for words in lines
+        if len(words) > 2 and names & set(words[0].split(",")) and words[1] in SSH_KEYS  # name, kind, key
+    ]
+
+
+def is_openssh(data: bytes) -> bool:
+    """Whether a private key is in OpenSSH's form, and not in Dropbear's."""
+    return data.startswith(b"-----BEGIN ") and b"PRIVATE KEY-----" in data
+
+
+def read_network(dump: Table, target: str, device: str, path: Path) -> Network | None:
     """Return ``[dump.network]`` of the board file at ``path``; faults are noted in the table."""
     table = dump.table("network", required=False)
     if target not in TARGETS:
@@ -91,6 +113,8 @@ def read_network(dump: Table, target: str, path: Path) -> Network | None:
             key=_beside(table, "key", path, _KEY),
             known_hosts=_beside(table, "known_hosts", path, _KNOWN_HOSTS),
         )
+        _check_key(table, network)
+        _check_known_hosts(table, network, device)
     table.end()
     return network
 
@@ -117,9 +141,51 @@ def _check_addresses(table: Table, network: Network) -> None:
         table.fault("gateway", what, "the router's address there; leave it out when the server is in this network")
 
 
+def _check_key(table: Table, network: Network) -> None:
+    if network.key is None:
+        return
+    data = network.key.read_bytes()
+    if not is_openssh(data):
+        if not any(data[4:].startswith(kind.encode()) for kind in SSH_KEYS):
+            table.fault("key", f"{network.key} is no private key of OpenSSH or Dropbear", _KEY)
+    elif _has_passphrase(data):
+        table.fault("key", f"{network.key} has a passphrase, and nobody is there to type it", _KEY)
+
+
+def _has_passphrase(data: bytes) -> bool:
+    """Whether an OpenSSH key is encrypted (OpenSSH, PROTOCOL.key; older keys say so in a header)."""
+    if b"ENCRYPTED" in data:
+        return True
+    body = b"".join(line for line in data.splitlines() if not line.startswith(b"-----"))
+    try:
+        return not base64.b64decode(body[:64]).startswith((b"openssh-key-v1\0\0\0\0\4none", b"\x30"))
+    except binascii.Error:
+        return False  # whoever converts it says what is wrong
+
+
+def _check_known_hosts(table: Table, network: Network, device: str) -> None:
+    if network.known_hosts is None:
+        return
+    try:
+        server = server_of(device).address
+    except ValueError:  # that is told already
+        return
+    text = network.known_hosts.read_text(encoding="utf-8", errors="replace")
+    if not host_keys(text, server, network.port):
+        hashed = any(line.startswith("|") for line in text.splitlines())
+        why = ": its names are hashed, which dbclient does not read" if hashed else ""
+        at = f"-p {network.port} " if network.port != _SSH else ""
+        hint = f"ssh-keyscan {at}{server} >{network.known_hosts.name}"
+        table.fault("known_hosts", f"{network.known_hosts} has no key of {server}{why}", hint)
+
+
 def _beside(table: Table, key: str, path: Path, hint: str) -> Path | None:
     name = table.text(key, hint=hint)
     file = path.parent / name
-    if name and not file.is_file():
-        table.fault(key, f"there is no file {file}", f"{hint}; a path is relative to the board file")
-    return file if name else None
+    if not name:
+        return None
+    if not file.is_file() or not os.access(file, os.R_OK):
+        what = "cannot be read" if file.is_file() else "is not there"
+        table.fault(key, f"the file {file} {what}", f"{hint}; a path is relative to the board file")
+        return None
+    return file

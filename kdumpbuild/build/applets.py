@@ -44,12 +44,7 @@ def checksum_program(userland: Userland) -> str:
 def check_slots(userland: Userland, target: str) -> None:
     """Raise UserError for everything that a ring of slots needs of the userland and that is not there."""
     where = str(userland.root)
-    faults = [
-        Fault(f"dump.target = {target!r} needs {name}, which the userland has not got", where=where,
-              hint=f"turn the applet {name} on in its BusyBox")
-        for name in _PIPE_TOOLS
-        if not _has(userland, name)
-    ]  # fmt: skip
+    faults = [_lacks(userland, target, name) for name in missing(userland, _PIPE_TOOLS)]
     if not checksum_program(userland):
         faults.append(Fault(f"dump.target = {target!r} needs a program that makes checksums", where=where,
                             hint=f"one of {', '.join(CHECKSUMS)}"))  # fmt: skip
@@ -66,9 +61,23 @@ def check_slots(userland: Userland, target: str) -> None:
         raise UserError(*faults)
 
 
+def check_network(userland: Userland, target: str, wanted: Iterable[str]) -> None:
+    """Raise UserError for every program of ``wanted``, by which the network is brought up, that is not there."""
+    faults = [_lacks(userland, target, name) for name in missing(userland, wanted)]
+    if faults:
+        raise UserError(*faults)
+
+
 def missing(userland: Userland, wanted: Iterable[str]) -> list[str]:
     """Return those of the wanted programs that are neither applets nor programs of the userland."""
     return [name for name in wanted if not _has(userland, name)]
+
+
+def _lacks(userland: Userland, target: str, name: str) -> Fault:
+    return Fault(
+        f"dump.target = {target!r} needs {name}, which the userland has not got", where=str(userland.root),
+        hint=f"turn the applet {name} on in its BusyBox",
+    )  # fmt: skip
 
 
 def _has(userland: Userland, name: str) -> bool:

@@ -67,20 +67,8 @@ def ssh_entries(board: Board) -> list[cpio.Entry]:
     ]
 
 
-def check_network(userland: Userland, board: Board) -> None:
-    """Raise UserError when the userland's BusyBox lacks what brings the network up."""
-    busybox = userland.program("busybox")
-    there = applets(busybox) if busybox is not None else frozenset()
-    wanted = _network_applets(board)
-    missing = [name for name in wanted if there and name not in there]
-    if missing:
-        raise user_error(
-            f"the BusyBox of the userland has no {', no '.join(missing)}", where=str(busybox),
-            why=f"dump.target = {board.dump.target!r} has to bring the network up", hint="configure it with them",
-        )  # fmt: skip
-
-
-def _network_applets(board: Board) -> tuple[str, ...]:
+def network_applets(board: Board) -> tuple[str, ...]:
+    """Return the applets that bring the network up, where the dump goes to a server."""
     if board.dump.network is None:
         return ()
     return _NETWORK_APPLETS if board.dump.network.address == "dhcp" else _NETWORK_APPLETS[:1]
@@ -90,7 +78,7 @@ def _links(userland: Userland, board: Board) -> list[str]:
     """Return the applets to link: where a link is, the scripts take it that the applet is there."""
     busybox = userland.program("busybox")
     there = applets(busybox) if busybox is not None else frozenset()
-    return [name for name in (*_APPLETS, *_network_applets(board)) if name in there or not there]
+    return [name for name in (*_APPLETS, *network_applets(board)) if name in there or not there]
 
 
 def parts(board: Board) -> dict[str, Path]:
@@ -155,6 +143,11 @@ def closure(userland: Userland, programs: Iterable[str]) -> Mapping[str, Path]:
 def compress(entries: Iterable[cpio.Entry]) -> bytes:
     """Return the archive, packed with gzip: xz saves a quarter of it, and costs a second or more after a crash."""
     return gzip.compress(cpio.archive(entries, mtime=MTIME), compresslevel=9, mtime=0)
+
+
+def with_files(initramfs: bytes, entries: Iterable[cpio.Entry]) -> bytes:
+    """Return an initramfs with files put over its own: the kernel unpacks one archive after the other."""
+    return initramfs + gzip.compress(cpio.archive(entries, mtime=MTIME), mtime=0)
 
 
 def check_needs(binaries: Iterable[Path], config: Mapping[str, str]) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild import files
 from kdumpbuild.analysis.ring import unpack_ring
 from kdumpbuild.build.imageset import reserved
+from kdumpbuild.build.initramfs import with_files
 from kdumpbuild.build.scripts import OVERLAY
 from kdumpbuild.crashtest import disk, report, ring
 from kdumpbuild.crashtest.console import times
@@ -332,7 +333,7 @@ def _prepare(
         if path.is_file()
     }  # fmt: skip
     if server is not None and server.behind:
-        work.capture.write_bytes(image_set.initramfs.read_bytes() + server.behind)
+        work.capture.write_bytes(with_files(image_set.initramfs.read_bytes(), server.behind))
         sums = image_set.checksums.read_text(encoding="utf-8")
         own, new = (files.sha256(path) for path in (image_set.initramfs, work.capture))
         work.checksums.write_text(sums.replace(own, new), encoding="utf-8")

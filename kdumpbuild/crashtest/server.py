@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import gzip
 import ipaddress
+import itertools
 import os
 import re
 import shlex
@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
-from kdumpbuild.board.network import server_of
-from kdumpbuild.build import cpio, scripts
-from kdumpbuild.build.initramfs import MTIME
+from kdumpbuild.board.network import SSH_KEYS, server_of
+from kdumpbuild.build import cpio, scripts, ssh
 from kdumpbuild.crashtest.machine import machine_of
 from kdumpbuild.errors import user_error
 from kdumpbuild.formats.flattened import unflatten
@@ -73,7 +72,7 @@ class Server:
     """What the board's ``dump.device`` is on the host."""
     qemu_args: tuple[str, ...]
     """The network, for QEMU."""
-    behind: bytes = b""
+    behind: tuple[cpio.Entry, ...] = ()
     """What comes behind the crash initramfs, to name this server instead of the board's."""
 
     def dumps(self, board: Board) -> Path:
@@ -95,12 +94,6 @@ class Server:
 @contextlib.contextmanager
 def serving(board: Board) -> Iterator[Server]:
     """Run the server that a board's dumps go to. Raises UserError when that cannot be had here."""
-    if not machine_of(board).network:
-        raise user_error(
-            f"the QEMU machine of {board.name} has no network card", where=board.where("machine"),
-            why=f"dump.target = {board.dump.target!r}",
-            hint='write [machine] network = ["-device", "virtio-net-device,netdev=dump"]',
-        )  # fmt: skip
     # Not below OUT: a path in a command on the server must not have a space.
     with tempfile.TemporaryDirectory(prefix="kdumpbuild-server-") as name:
         state = Path(name)
@@ -122,7 +115,7 @@ def _nfs(board: Board, state: Path, folder: Path) -> Iterator[Server]:
     port = _free_port()
     config, log = state / "ganesha.conf", state / "ganesha.log"
     (state / "recovery").mkdir()
-    pseudo = server_of(board.dump.device).folder.rstrip("/")
+    pseudo = server_of(board.dump.device).folder.rstrip("/") or "/"
     text = _GANESHA.format(port=port, state=state / "recovery", folder=folder, pseudo=pseudo)
     config.write_text(text, encoding="utf-8")
     command: list[str | Path] = ["ganesha.nfsd", "-F", "-L", log, "-f", config, "-p", state / "pid"]
@@ -140,10 +133,11 @@ def _ssh(board: Board, state: Path, folder: Path) -> Iterator[Server]:
     sshd = run.which("sshd", needed_for="to be the SSH server of the crash test")
     run.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", state / "host_key"], what="make the server's key")
     own = state / "key"
-    own.write_bytes(network.key.read_bytes())
-    own.chmod(0o600)
-    allowed = run.run(["ssh-keygen", "-y", "-f", own], what="read the board's key")
-    (state / "authorized_keys").write_text(allowed, encoding="utf-8")
+    own.write_bytes(ssh.private_key(network.key))
+    said = run.run(["dropbearkey", "-y", "-f", own], what="read the board's key")
+    # Between words about it.
+    allowed = next(line for line in said.splitlines() if line.startswith(SSH_KEYS))
+    (state / "authorized_keys").write_text(f"{allowed}\n", encoding="utf-8")
     (state / "sshd_config").write_text(_SSHD.format(state=state), encoding="utf-8")
     if os.geteuid() == 0:
         # Where the service was never started nobody has made it.
@@ -157,7 +151,7 @@ def _ssh(board: Board, state: Path, folder: Path) -> Iterator[Server]:
         cpio.file("etc/kdump.conf", scripts.capture_conf(standing).encode()),
         cpio.file("root/.ssh/known_hosts", f"{server.address} {' '.join(host_key.split()[:2])}\n".encode()),
     ]
-    yield Server(folder, args, gzip.compress(cpio.archive(entries, mtime=MTIME), mtime=0))
+    yield Server(folder, args, tuple(entries))
 
 
 def _network(board: Board, port: int, command: list[str]) -> tuple[str, ...]:
@@ -171,7 +165,7 @@ def _network(board: Board, port: int, command: list[str]) -> tuple[str, ...]:
             why="QEMU's network has no router", hint="crash the board itself, or give it a server in its network",
         )  # fmt: skip
     taken = {server, own.ip if own is not None else server}
-    free = [address for address in (*place.hosts(),)[:12] if address not in taken]
+    free = [address for address in itertools.islice(place.hosts(), 5) if address not in taken]
     if len(free) < 3:  # QEMU itself, its name server, and the first one that DHCP gives
         raise user_error(f"the network {place} is too small for the crash test", where=board.where("dump", "network"))
     forward = f"guestfwd=tcp:{server}:{port}-cmd:{shlex.join(command)}".replace(",", ",,")

@@ -8,7 +8,6 @@ for the board. What depends on the board's hardware is not proved by it, and the
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from kdumpbuild.board.model import Bank
 from kdumpbuild.board.size import format_size, human
 from kdumpbuild.build import cpio, scripts
 from kdumpbuild.build.imageset import reserved
-from kdumpbuild.build.initramfs import MTIME
+from kdumpbuild.build.initramfs import with_files
 from kdumpbuild.build.kernel import symbols
 from kdumpbuild.build.reservation import Reservation
 from kdumpbuild.crashtest.disk import place_of
@@ -110,8 +109,7 @@ def _dump(dump: Dump) -> Dump:
 
 def initramfs(own: bytes, board: Board) -> bytes:
     """Return a board's crash initramfs with the configuration for ``board`` behind it: a later file takes its place."""
-    conf = cpio.archive([cpio.file("etc/kdump.conf", scripts.capture_conf(board).encode())], mtime=MTIME)
-    return own + gzip.compress(conf, mtime=0)
+    return with_files(own, [cpio.file("etc/kdump.conf", scripts.capture_conf(board).encode())])
 
 
 def reservation(asked: CrashKernel, board: Board) -> Reservation:

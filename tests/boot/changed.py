@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import shutil
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdumpbuild import resources
 from kdumpbuild.build import cpio, kernel, patched, source, toolchain
-from kdumpbuild.build.initramfs import MTIME
+from kdumpbuild.build.initramfs import with_files as over_its_own
 from kdumpbuild.build.layout import SetFiles
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts
@@ -108,9 +107,8 @@ def plain_load(folder: Path) -> dict[str, Path]:
 
 
 def with_files(initramfs: bytes, files: Mapping[str, bytes]) -> bytes:
-    """Return an initramfs with files put over its own: the kernel unpacks one archive after the other."""
-    entries = [cpio.file(name, data) for name, data in files.items()]
-    return initramfs + gzip.compress(cpio.archive(entries, mtime=MTIME), mtime=0)
+    """Return an initramfs with files put over its own."""
+    return over_its_own(initramfs, [cpio.file(name, data) for name, data in files.items()])
 
 
 @dataclass(frozen=True)

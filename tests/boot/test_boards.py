@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from kdumpbuild.crashtest import TRIGGERS, Options, Verdict, has_watchdog, rende
 from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.errors import UserError
 from tests.boot.changed import Changed, changed, compiled
-from tests.boot.test_crashtest import bench_of
+from tests.boot.test_crashtest import Bench, bench_of
 
 pytestmark = pytest.mark.boards
 
@@ -85,44 +84,43 @@ def test_a_watchdog_that_nobody_feeds_costs_the_dump(built: Path, tmp_path: Path
 
     KD085 says so before.
     """
-    board = load_board(resources.BOARDS / f"{WATCHDOG}.toml")
-    assert board.watchdog is not None
-    conf = tmp_path / "conf"
-    text = (built / WATCHDOG / "kdump-load.conf").read_text()
-    unfed = f"watchdog.handle_boot_enabled=0 kdump.hold={board.watchdog.timeout + 60}"
-    conf.write_text(f'{text}KDUMP_CMDLINE="$KDUMP_CMDLINE {unfed}"\n')
-    install = {"usr/lib/kdump/kdump-load.conf": conf}
-    bench = replace(bench_of("arm-virt", built, tmp_path), board=board, image_set=SetFiles(built / WATCHDOG, "zImage"))
-    assert changed(bench, tmp_path, conf={"KDUMP_CMDLINE": f"{{}} {unfed}"}).finds("KD085")
+    bench = bench_of(WATCHDOG, built, tmp_path)
+    unfed = changed(bench, tmp_path, conf={"KDUMP_CMDLINE": f"{{}} watchdog.handle_boot_enabled=0 {held(bench)}"})
+    assert unfed.finds("KD085")
     assert not changed(bench, tmp_path / "good").finds("KD085")
-    verdict = crash(WATCHDOG, "sysrq", built, tmp_path / "work", Options(qemu=QEMU, install=install))
+    verdict = unfed.crash(Options(qemu=QEMU))
     checks = {check.name: check.ok for check in verdict.checks}
     assert checks["watchdog running"] is True
     assert checks["dump committed"] is False, render(verdict)
-    assert verdict.times.total < board.watchdog.timeout + 60
+    assert verdict.times.total < held_for(bench)
 
 
 def test_a_capture_kernel_without_the_watchdogs_driver(built: Path, tmp_path: Path) -> None:
     """KD083. That the same set with the driver outlives the watchdog is shown above."""
-    board = load_board(resources.BOARDS / f"{WATCHDOG}.toml")
-    assert board.watchdog is not None
-    files = SetFiles(built / board.name, board.arch.image)
-    (tree,) = files.folder.glob("*.dtb")
-    bench = replace(bench_of("arm-virt", built, tmp_path), board=board, image_set=files)
+    bench = bench_of(WATCHDOG, built, tmp_path)
+    (tree,) = bench.image_set.folder.glob("*.dtb")
     lost = compiled(bench, "capture", "no-watchdog", "# CONFIG_IMX2_WDT is not set\n").as_capture(bench)
-    bad = changed(bench, tmp_path, files=lost, conf={"KDUMP_CMDLINE": f"{{}} kdump.hold={board.watchdog.timeout + 60}"})
+    bad = changed(bench, tmp_path, files=lost, conf={"KDUMP_CMDLINE": f"{{}} {held(bench)}"})
     assert bad.finds("KD083", dtb=tree)
     assert not changed(bench, tmp_path / "good").finds("KD083", dtb=tree)
     verdict = bad.crash(Options(qemu=QEMU))
     assert not verdict.vmcore_size, render(verdict)
-    assert verdict.times.total < board.watchdog.timeout + 60
+    assert verdict.times.total < held_for(bench)
+
+
+def held(bench: Bench) -> str:
+    """Return the argument that keeps a capture waiting for longer than the board's watchdog does."""
+    return f"kdump.hold={held_for(bench)}"
+
+
+def held_for(bench: Bench) -> int:
+    assert bench.board.watchdog is not None
+    return bench.board.watchdog.timeout + 60
 
 
 def test_cpus_that_cannot_be_switched_off(built: Path, tmp_path: Path) -> None:
     """KD080: without its nr_cpus=1 the Raspberry Pi 2 loads no capture kernel."""
-    board = load_board(resources.BOARDS / "raspi2b.toml")
-    files = SetFiles(built / board.name, board.arch.image)
-    bench = replace(bench_of("arm-virt", built, tmp_path), board=board, image_set=files)
+    bench = bench_of("raspi2b", built, tmp_path)
     assert not changed(bench, tmp_path / "good").finds("KD080")
     bad = without_one_cpu(changed(bench, tmp_path))
     assert bad.finds("KD080")
@@ -141,9 +139,7 @@ def without_one_cpu(made: Changed) -> Changed:
 
 def test_a_crash_on_a_cpu_that_gets_no_interrupts_hangs(built: Path, tmp_path: Path) -> None:
     """KD089: with all its CPUs the Raspberry Pi 3 captures what crashes on the first, and nothing else."""
-    board = load_board(resources.BOARDS / "raspi3b.toml")
-    files = SetFiles(built / board.name, board.arch.image)
-    bench = replace(bench_of("arm64-virt", built, tmp_path), board=board, image_set=files)
+    bench = bench_of("raspi3b", built, tmp_path)
     assert not changed(bench, tmp_path / "good").finds("KD089")
     bad = without_one_cpu(changed(bench, tmp_path))
     assert bad.finds("KD089")

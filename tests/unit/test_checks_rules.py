@@ -506,9 +506,10 @@ def test_a_fragment_line_goes_before_the_config() -> None:
 
 
 def test_severity_depends_on_the_case() -> None:
-    small = config(CMA="y", DMA_CMA="y", CMA_SIZE_MBYTES="4")
-    report = check_facts(region("crashkernel=64M", capture=small, capture_cmdline=line("")))
-    assert next(f for f in report.findings if f.id == "KD030").severity is Severity.WARNING
+    large = arm64(cmdline=line("crashkernel=3G"), ram=(Bank(0, 3 << 30), Bank(4 << 30, 4 << 30)))
+    for version, severity in (((6, 1), Severity.ERROR), ((6, 12), Severity.WARNING)):
+        report = check_facts(replace(large, kernel=version))
+        assert next(f for f in report.findings if f.id == "KD027").severity is severity
 
 
 def test_a_built_in_command_line_counts_only_when_it_is_used() -> None:

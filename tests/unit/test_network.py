@@ -11,8 +11,10 @@ import pytest
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.network import Server, server_of
 from kdumpbuild.build import ssh
-from kdumpbuild.build.initramfs import parts, programs, ssh_entries
+from kdumpbuild.build.applets import check_network
+from kdumpbuild.build.initramfs import network_applets, parts, programs, ssh_entries
 from kdumpbuild.build.scripts import capture_conf
+from kdumpbuild.build.userland import Userland
 from kdumpbuild.crashtest import server
 from kdumpbuild.crashtest.machine import Boot, qemu_command
 from kdumpbuild.errors import UserError
@@ -112,7 +114,7 @@ def test_a_folder_by_ssh(keys: Path) -> None:
         (SSH.replace("crash@", ""), "is not a folder of a server"),
         (SSH, "network: is missing: SSH needs a key"),
         (SSH + '[dump.network]\ninterface = "eth0"\n', "dump.network.known_hosts"),
-        (SSH + KEYS, "there is no file"),
+        (SSH + KEYS, "known_hosts is not there"),
         (NFS + 'slots = 3\n', "slots: has no meaning with target = 'nfs'"),
         (NFS + 'filesystem = "ext4"\n', "filesystem: has no meaning with target = 'nfs'"),
         (SSH + 'keep = 3\n', "keep: has no meaning with target = 'ssh'"),
@@ -123,27 +125,29 @@ def test_a_folder_by_ssh(keys: Path) -> None:
         (NFS + '[dump.network]\ninterface = "eth 0"\n', "is no network interface's name"),
         (NFS + '[dump.network]\nkey = "./key"\n', "key"),
         (GOOD + 'device = "/dev/vda"\nfilesystem = "ext4"\n[dump.network]\n', "network: has no meaning with target"),
-        (GOOD.replace("network =", 'drive = "if=sd"\nnetwork =') + NFS[len(GOOD) :], "leave one of them out"),
+        (GOOD.replace("network =", 'drive = "if=sd"\nnetwork =') + NFS[len(GOOD) :], "neither disk nor drive"),
+        (GOOD + 'device = "/dev/vda"\nfilesystem = "ext4"\n', "network: has no meaning: the dump goes to the board's"),
     ],
 )
 def test_wrong_values(tmp_path: Path, text: str, told: str) -> None:
     assert told in faults(tmp_path, text)
 
 
-def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
-    if shutil.which("ssh-keygen") is None or shutil.which("dropbearconvert") is None:
-        pytest.skip("no ssh-keygen, or no dropbearconvert")
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a secret", "-f", str(tmp_path / "key")]
-    subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(UserError, match="has it a passphrase"):
-        ssh.private_key(tmp_path / "key")
+@pytest.mark.parametrize("kind", [["-t", "ed25519"], ["-t", "rsa", "-m", "PEM", "-b", "2048"]])
+def test_a_key_with_a_passphrase(keys: Path, kind: list[str]) -> None:
+    for name, secret in (("locked", "a secret"), ("open", "")):
+        command = ["ssh-keygen", "-q", *kind, "-N", secret, "-f", str(keys / name)]
+        subprocess.run(command, check=True, capture_output=True)
+    assert "has a passphrase, and nobody is there" in faults(keys, SSH + KEYS.replace("./key", "./locked"))
+    assert read(keys, SSH + KEYS.replace("./key", "./open")).dump.network is not None
 
 
-def test_a_key_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "key.pub").write_text(f"{PUBLIC} me@desk\n", encoding="utf-8")
-    with pytest.raises(UserError, match="no private key") as caught:
-        ssh.private_key(tmp_path / "key.pub")
-    assert "-f key" in str(caught.value)
+def test_all_that_is_wrong_with_the_keys_is_told_at_once(keys: Path) -> None:
+    (keys / "known_hosts").write_text(f"192.168.1.11 {PUBLIC}\n", encoding="utf-8")
+    told = faults(keys, SSH + KEYS.replace("./key", "./key.pub"))
+    assert "key.pub is no private key" in told
+    assert "has no key of 192.168.1.10" in told
+    assert told.count("gateway.toml:") == 2
 
 
 @pytest.mark.parametrize(
@@ -156,17 +160,25 @@ def test_a_key_that_is_none(tmp_path: Path) -> None:
         (f"192.168.1.11 {PUBLIC}", 22, False),
         (f"|1|saltsalt|hashhash {PUBLIC}", 22, False),
         ("192.168.1.10 ssh-dss AAAA", 22, False),
+        ("192.168.1.10", 22, False),
     ],
 )
-def test_the_servers_key(tmp_path: Path, line: str, port: int, found: bool) -> None:  # noqa: FBT001
-    path = tmp_path / "known_hosts"
+def test_the_servers_key(keys: Path, line: str, port: int, found: bool) -> None:  # noqa: FBT001
+    path = keys / "known_hosts"
     path.write_text(f"# made by hand\n{line}\n", encoding="utf-8")
+    text = f"{SSH}{KEYS}port = {port}\n"
     if found:
+        read(keys, text)
         assert ssh.known_hosts(path, "192.168.1.10", port) == f"192.168.1.10 {PUBLIC}\n".encode()
         return
-    with pytest.raises(UserError, match="has no key of") as caught:
-        ssh.known_hosts(path, "192.168.1.10", port)
-    assert ("hashed" in str(caught.value)) is line.startswith("|")
+    told = faults(keys, text)
+    assert "has no key of 192.168.1.10" in told
+    assert ("hashed" in told) is line.startswith("|")
+
+
+def test_a_machine_without_a_card_for_it(tmp_path: Path) -> None:
+    told = faults(tmp_path, NFS.replace("network =", "disk ="))
+    assert "machine.network: is wanted, and neither disk nor drive" in told
 
 
 def test_the_machines_network_has_the_server_in_it(tmp_path: Path) -> None:
@@ -180,6 +192,33 @@ def test_the_machines_network_has_the_server_in_it(tmp_path: Path) -> None:
     assert "-drive" not in qemu_command(board, boot)
     dumps = server.Server(tmp_path, ()).dumps(board)
     assert dumps == tmp_path / "gateway/52-54-00-00-00-0a"
+
+
+def test_a_large_network(tmp_path: Path) -> None:
+    """Of its millions of addresses the first few are looked at."""
+    board = read(tmp_path, NFS.replace("192.168.1.10", "10.0.0.2") + '[dump.network]\naddress = "10.0.0.1/8"\n')
+    _, network, *_ = server._network(board, 2049, ["relay"])
+    assert network.startswith("user,id=dump,net=10.0.0.0/8,host=10.0.0.3,dns=10.0.0.4,dhcpstart=10.0.0.5,")
+
+
+def test_a_network_that_is_too_small(tmp_path: Path) -> None:
+    board = read(tmp_path, NFS.replace("192.168.1.10", "10.0.0.2") + '[dump.network]\naddress = "10.0.0.1/30"\n')
+    with pytest.raises(UserError, match="too small for the crash test"):
+        server._network(board, 2049, ["relay"])
+
+
+def test_a_busybox_that_cannot_bring_the_network_up(tmp_path: Path) -> None:
+    board = read(tmp_path, NFS)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/busybox").write_bytes(b"no table of applets")
+    userland = Userland(tmp_path, board.arch)
+    with pytest.raises(UserError) as caught:
+        check_network(userland, board.dump.target, network_applets(board))
+    assert [fault.what for fault in caught.value.faults] == [
+        f"dump.target = 'nfs' needs {name}, which the userland has not got" for name in ("ip", "udhcpc")
+    ]
+    own = read(tmp_path, NFS + '[dump.network]\naddress = "192.168.1.2/24"\n')
+    assert network_applets(own) == ("ip",)
 
 
 def test_a_server_behind_a_router_is_out_of_reach(tmp_path: Path) -> None:

@@ -44,17 +44,25 @@ find_mtd() {
 	return 1
 }
 
-# wait_for_device: sets device, or fails with what is there instead.
-wait_for_device() {
+# patiently COMMAND...: until it works, or fails with it when KDUMP_DEVICE_TIMEOUT seconds are over.
+patiently() {
 	started=$(now)
-	until device=$(find_device "$KDUMP_DEVICE"); do
+	until "$@"; do
 		waited=$(now)
-		if [ $((${waited%.*} - ${started%.*})) -ge "$KDUMP_DEVICE_TIMEOUT" ]; then
-			fail "not there after $KDUMP_DEVICE_TIMEOUT s; there are: $(there_are)"
-			return 1
-		fi
+		[ $((${waited%.*} - ${started%.*})) -lt "$KDUMP_DEVICE_TIMEOUT" ] || return 1
 		usleep 100000 2>/dev/null || sleep 1
 	done
+}
+
+# wait_for_device: sets device, or fails with what is there instead.
+wait_for_device() {
+	patiently take_device && return
+	fail "not there after $KDUMP_DEVICE_TIMEOUT s; there are: $(there_are)"
+	return 1
+}
+
+take_device() {
+	device=$(find_device "$KDUMP_DEVICE")
 }
 
 there_are() {

@@ -5,12 +5,22 @@
 bring_up() {
 	enter "network $KDUMP_INTERFACE" $((2 * KDUMP_DEVICE_TIMEOUT + 30))
 	net=/sys/class/net/$KDUMP_INTERFACE
-	wait_for interface || return
+	if ! patiently test -e "$net/address"; then
+		names=
+		for path in /sys/class/net/*; do
+			[ ! -e "$path" ] || names="$names ${path##*/}"
+		done
+		fail "no such interface after $KDUMP_DEVICE_TIMEOUT s; there are:$names"
+		return 1
+	fi
 	ip link set "$KDUMP_INTERFACE" up 2>"$ERRORS" || {
 		fail "cannot bring it up$(last_error)"
 		return 1
 	}
-	wait_for carrier || return
+	if ! patiently has_carrier; then
+		fail "no link after $KDUMP_DEVICE_TIMEOUT s: is the cable in, and the other end on?"
+		return 1
+	fi
 	read -r mac <"$net/address"
 	mac=$(echo "$mac" | tr : -)
 	if [ "$KDUMP_ADDRESS" = dhcp ]; then
@@ -27,37 +37,9 @@ bring_up() {
 	fi
 }
 
-# wait_for interface | carrier
-wait_for() {
-	started=$(whole "$(now)")
-	until "has_$1"; do
-		if [ $(($(whole "$(now)") - started)) -ge "$KDUMP_DEVICE_TIMEOUT" ]; then
-			"no_$1"
-			return 1
-		fi
-		usleep 100000 2>/dev/null || sleep 1
-	done
-}
-
-has_interface() {
-	[ -e "$net/address" ]
-}
-
-no_interface() {
-	names=
-	for path in /sys/class/net/*; do
-		[ ! -e "$path" ] || names="$names ${path##*/}"
-	done
-	fail "no such interface after $KDUMP_DEVICE_TIMEOUT s; there are:$names"
-}
-
 # Not to be read while the interface is down.
 has_carrier() {
 	carrier=
 	read -r carrier 2>/dev/null <"$net/carrier"
 	[ "$carrier" = 1 ]
-}
-
-no_carrier() {
-	fail "no link after $KDUMP_DEVICE_TIMEOUT s: is the cable in, and the other end on?"
 }

@@ -64,7 +64,7 @@ guard() {
 
 # Whatever changes while work is done: the stage, pages written to any disk, blocks written to flash, what was sent.
 signs_of_life() {
-	cat "$STAGE" /tmp/progress "${sent:-/tmp/progress}" 2>/dev/null
+	cat "$STAGE" /tmp/progress ${sent:+"$sent"} 2>/dev/null
 	grep -E '^nr_(dirtied|written) ' /proc/vmstat 2>/dev/null
 }
 

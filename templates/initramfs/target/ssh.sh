@@ -23,17 +23,16 @@ open_target() {
 	bring_up || return
 	folder=${KDUMP_DEVICE#*:}/$KDUMP_DIRECTORY/$mac
 	enter "dump target $KDUMP_DEVICE" $((KDUMP_DEVICE_TIMEOUT + 60))
-	started=$(whole "$(now)")
-	# The server may be a moment late as well.
-	until remote 30 "mkdir -p $folder && cd $folder && ls && { cat loop 2>/dev/null; true; }" \
-		</dev/null >/tmp/there 2>"$ERRORS"; do
-		if [ $(($(whole "$(now)") - started)) -ge "$KDUMP_DEVICE_TIMEOUT" ]; then
-			fail "cannot log in, or not make the folder $folder$(last_error)"
-			return 1
-		fi
-		sleep 1
-	done
+	if ! patiently log_in; then
+		fail "cannot log in, or not make the folder $folder$(last_error)"
+		return 1
+	fi
 	base=$folder
+}
+
+# What is there already is told as well.
+log_in() {
+	remote 30 "mkdir -p $folder && cd $folder && ls && { cat loop 2>/dev/null; true; }" </dev/null >/tmp/there 2>"$ERRORS"
 }
 
 close_target() {
