@@ -25,14 +25,18 @@ def sha256(path: Path) -> str:
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write a file beside its place and rename it. An unchanged file is left alone, time stamp and all."""
-    if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
+    data = text.encode()
+    if path.is_file() and path.read_bytes() == data:
         path.chmod(mode)
         return
-    with writing(path), tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as stream:
+    write_bytes(path, data, mode=mode)
+
+
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file beside its place and rename it."""
+    with writing(path), tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
         try:
-            stream.write(text)
+            stream.write(data)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             Path(stream.name).replace(path)

@@ -17,7 +17,7 @@ from kdumpbuild import __version__, files, resources, run
 from kdumpbuild.board import logs, panic
 from kdumpbuild.board.loader import fragment_path, patch_path
 from kdumpbuild.board.size import human
-from kdumpbuild.build import imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
+from kdumpbuild.build import captureroot, imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
 from kdumpbuild.build.applets import check_network, check_slots, checksum_program
 from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
@@ -93,7 +93,7 @@ def fragments(board: Board) -> dict[str, list[Path]]:
             *board.production.fragments,
         ],
         "capture": [
-            "capture", f"capture-{arch}", *board.dump.fragments,
+            "capture", f"capture-{arch}", *dict.fromkeys((*board.dump.fragments, *board.capture.fragments_of_root)),
             *board.capture.fragments,
         ],
     }
@@ -316,7 +316,8 @@ def initramfs_facts(settings: Settings, board: Board) -> object:
     stats = {name: path.stat() for name, path in binaries.items()}
     network = board.dump.network
     secrets = [files.sha256(path) for path in (network.key, network.known_hosts) if path] if network else []
-    return [_capture_conf(target, board), secrets, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}]
+    seen = {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}
+    return [board.capture.root, _capture_conf(target, board), secrets, seen]
 
 
 def build_initramfs(settings: Settings, layout: Layout) -> None:
@@ -330,10 +331,9 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
     binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))
     entries = initramfs.capture_entries(target, board, _capture_conf(target, board))
-    with files.writing(layout.initramfs):
-        beside = layout.initramfs.with_suffix(".new")
-        beside.write_bytes(initramfs.compress(entries))
-        beside.replace(layout.initramfs)
+    files.write_bytes(layout.initramfs, initramfs.compress(entries))
+    if board.capture.root:
+        files.write_bytes(layout.capture_root, captureroot.archive(entries))
 
 
 def _capture_conf(target: userland.Userland, board: Board) -> str:
@@ -346,6 +346,7 @@ def set_files(layout: Layout) -> list[Path]:
     made = layout.set
     wanted = [made.kernel, made.initramfs, made.manifest, made.checksums, made.load_script, made.load_conf]
     wanted += [made.boot_arguments, made.sysctl, made.production_fragment, made.capture_config, made.capture_vmlinux]
+    wanted += [made.capture_root] if layout.board.capture.root else []
     if layout.has_production:
         wanted += [made.production_kernel, made.production_config, made.production_vmlinux]
     return wanted
@@ -359,10 +360,7 @@ def set_facts(settings: Settings, layout: Layout) -> object:
 
 def extend_initramfs(own: Layout, standing: Layout) -> None:
     """Make a stand-in's initramfs of the board's own."""
-    with files.writing(standing.initramfs):
-        beside = standing.initramfs.with_suffix(".new")
-        beside.write_bytes(standin.initramfs(own.initramfs.read_bytes(), standing.board))
-        beside.replace(standing.initramfs)
+    files.write_bytes(standing.initramfs, standin.initramfs(own.initramfs.read_bytes(), standing.board))
 
 
 def stand_in_facts(standing: Layout) -> object:

@@ -265,7 +265,7 @@ def task_initramfs() -> Iterator[Task]:
             "actions": [act(steps.build_initramfs, ctx.settings, layout)],
             "file_dep": [*map(str, templates), str(config)],
             "task_dep": [f"userland:{board.arch.name}"],
-            "targets": [str(layout.initramfs)],
+            "targets": [str(layout.initramfs), *([str(layout.capture_root)] if board.capture.root else [])],
             "uptodate": [Unchanged(functools.partial(steps.initramfs_facts, ctx.settings, board))],
             "clean": True,
             **_QUIET,
@@ -302,6 +302,7 @@ def task_image() -> Iterator[Task]:
             continue
         parts = [layout.initramfs, layout.fragment, layout.config("production"), *([layout.dtb] if board.dtb else [])]
         parts += [layout.overlay, layout.overlay_blob] if board.drivers else []
+        parts += [layout.capture_root] if board.capture.root else []
         if layout.product is not None:
             parts += [layout.kernel("production"), layout.vmlinux("production")]
         if name.endswith(_STAND_IN):

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["UNANSWERED", "find_board", "find_boards", "fragment_path", "load_board"]
 
 _FILESYSTEMS = ("ext4", "f2fs", "ubifs", "vfat")
+# What the capture system may run from, and how the kernel itself finds it (Linux, block/early-lookup.c).
+_ROOT_FILESYSTEMS = ("ext4", "f2fs", "squashfs")
+_ROOT = r"(/dev/|PARTUUID=|PARTLABEL=)\S+"
 # What names the device of each kind of dump target, and how to say it.
 _DEVICES = {
     "filesystem": (r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…"),
@@ -166,6 +169,9 @@ def _read(top: Table, path: Path) -> Board:
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
         drivers=_drivers(top.table("drivers", required=False)),
     )
+    if board.capture.root and board.capture.root == dump.device:
+        top.fault("dump", f"the capture system runs from {dump.device}, so no dump can be written there",
+                  "it is mounted read-only: give the dump another partition, or leave capture.root out")  # fmt: skip
     if board.drivers is not None and not board.dtb:
         top.fault("drivers", "there is no device tree to derive from",
                   'write dtb = "name.dtb" (in the kernel\'s build) or dtb = "./product.dtb"')  # fmt: skip
@@ -270,11 +276,19 @@ def _patches(table: Table, path: Path) -> tuple[str, ...]:
 def _capture(table: Table | None, path: Path) -> Capture:
     if table is None:
         return Capture("own", (), "", "")
+    root = table.text("root", default="")
+    if root and not re.fullmatch(_ROOT, root):
+        table.fault("root", f"{root!r} is not a partition that the kernel itself finds",
+                    "/dev/…, PARTUUID=… or PARTLABEL=…; labels and UUIDs of file systems are for programs")  # fmt: skip
+    if not root and "root_filesystem" in table:
+        table.fault("root_filesystem", "has no meaning without root", 'write root = "/dev/mmcblk0p2", or leave it out')
     capture = Capture(
         kernel=table.text("kernel", default="own", choices=("own", "same")),
         fragments=_fragments(table, path),
         console=table.text("console", hint='the console of the capture kernel: "ttyS0,115200"'),
         cmdline=table.text("cmdline", default=""),
+        root=root,
+        root_filesystem=table.text("root_filesystem", default="ext4", choices=_ROOT_FILESYSTEMS),
     )
     table.end()
     return capture

@@ -88,6 +88,15 @@ class Capture:
     """Value of ``console=`` in the capture kernel, and where its log goes."""
     cmdline: str
     """Further arguments of the capture kernel."""
+    root: str = ""
+    """Partition of the product that the capture system runs from, as ``root=`` takes it; empty: an initramfs."""
+    root_filesystem: str = "ext4"
+    """Type of the file system on it."""
+
+    @property
+    def fragments_of_root(self) -> tuple[str, ...]:
+        """Names of the fragments that bring the root partition into the capture kernel."""
+        return (f"capture-{self.root_filesystem}",) if self.root else ()
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,8 @@ class Parts:
     def story(self) -> str:
         """Return in one line what the size is made of."""
         unpacked = human(self.unpacked) if self.unpacked is not None else "?"
+        initramfs = f"initramfs {human(self.initramfs)}, unpacked {unpacked}, " if self.initramfs else ""
         return (
-            f"kernel {human(self.kernel)}, initramfs {human(self.initramfs)}, unpacked {unpacked}, "
-            f"device tree {human(self.dtb)}, programs {human(self.programs)}: {format_size(self.smallest)}, "
-            f"and {format_size(self.margin)} to spare"
+            f"kernel {human(self.kernel)}, {initramfs}device tree {human(self.dtb)}, "
+            f"programs {human(self.programs)}: {format_size(self.smallest)}, and {format_size(self.margin)} to spare"
         )

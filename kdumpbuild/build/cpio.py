@@ -57,14 +57,19 @@ def node(name: str, major: int, minor: int) -> Entry:
 
 def archive(entries: Iterable[Entry], *, mtime: int) -> bytes:
     """Return the archive of ``entries``, sorted by name, with the folders that they need, owned by root."""
+    parts = [_member(number, entry, mtime) for number, entry in enumerate(with_parents(entries), 1)]
+    parts.append(_member(0, Entry(_TRAILER, 0), 0))
+    return b"".join(parts)
+
+
+def with_parents(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries sorted by name, the last of each name, with the folders that they need."""
     by_name = {entry.name: entry for entry in entries}
     for name in list(by_name):
         while "/" in name:
             name = name.rpartition("/")[0]  # noqa: PLW2901  # walking up
             by_name.setdefault(name, directory(name))
-    parts = [_member(number, by_name[name], mtime) for number, name in enumerate(sorted(by_name), 1)]
-    parts.append(_member(0, Entry(_TRAILER, 0), 0))
-    return b"".join(parts)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _member(inode: int, entry: Entry, mtime: int) -> bytes:

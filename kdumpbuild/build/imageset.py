@@ -115,6 +115,8 @@ def _copy_files(layout: Layout, made: SetFiles) -> None:
             made.production_config: layout.production_config,
             made.production_vmlinux: layout.vmlinux("production"),
         }
+    if board.capture.root:
+        wanted[made.capture_root] = layout.capture_root
     if board.dtb:
         wanted[made.folder / board.dtb.rpartition("/")[2]] = layout.dtb
     if board.drivers:
@@ -129,14 +131,15 @@ def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> 
     board, role = layout.board, capture_role(layout.board)
     values = kernel.symbols(layout.config(role).read_text(encoding="utf-8"))
     image_size = read_zimage(made.kernel).image_size_for_kexec() if board.arch.image == "zImage" else None
+    version = parse_version(kernel.release(layout.kbuild(role)))
     conf = scripts.load_conf(
         board,
         crashkernel=crashkernel,
         release=kernel.release(layout.kbuild("production")) if layout.has_production else "",
         image_size=image_size,
         kernel=made.kernel.name,
-        initramfs=made.initramfs.name,
-        cmdline=scripts.capture_cmdline(board, values),
+        initramfs="" if board.capture.root else made.initramfs.name,
+        cmdline=scripts.capture_cmdline(board, values, version),
         dtb="",
     )
     files.write_text(made.load_conf, conf)
@@ -147,7 +150,6 @@ def _write_scripts(layout: Layout, made: SetFiles, crashkernel: CrashKernel) -> 
         files.write_text(made.folder / name, (resources.TEMPLATES / "initramfs/lib" / part).read_text(encoding="utf-8"))
     files.write_text(made.folder / "kdump-collect.conf", scripts.collect_conf(board))
     config = kernel.symbols(layout.config("production").read_text(encoding="utf-8"))
-    version = parse_version(kernel.release(layout.kbuild(role)))
     for name, text in scripts.boot_snippets(board, crashkernel, version, config).items():
         files.write_text(made.boot / name, text)
     files.write_text(made.sysctl, panic.sysctl_file(board.panic, version, config, board.name))

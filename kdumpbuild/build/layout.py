@@ -33,6 +33,11 @@ class SetFiles:
         return self.folder / "initramfs.cpio.gz"
 
     @property
+    def capture_root(self) -> Path:
+        """What the initramfs holds, to be unpacked in the product's file system, for a board with ``capture.root``."""
+        return self.folder / "capture-root.tar"
+
+    @property
     def manifest(self) -> Path:
         """What the set holds and what it was made from."""
         return self.folder / "manifest.json"
@@ -199,6 +204,11 @@ class Layout:
     def initramfs(self) -> Path:
         """The built crash initramfs."""
         return self.work / "initramfs.cpio.gz"
+
+    @property
+    def capture_root(self) -> Path:
+        """The same, to be unpacked in the product's file system, for a board with ``capture.root``."""
+        return self.work / "capture-root.tar"
 
     @property
     def crashtest(self) -> Path:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild.board import logs, panic
 from kdumpbuild.board.network import Network
+from kdumpbuild.build.captureroot import FOLDER
 from kdumpbuild.errors import Fault, UserError
 from kdumpbuild.render import render
 
@@ -22,6 +23,10 @@ OVERLAY = "ramoops.dtso"
 
 # kexec-tools appends " elfcorehdr=0x… mem=…K" on arm (kexec/arch/arm/crashdump-arm.c).
 _KEXEC_APPENDS = 64
+_ROOTWAIT_LIMIT = (6, 6)
+"""First kernel that takes a number of seconds in rootwait= (commit 45071e1c2897)."""
+_ROOT_DELAY = 5
+"""Seconds that an older one is given to find its root device: it always takes them all."""
 # Arguments that belong to the production kernel and break or waste the capture kernel's memory.
 _FORBIDDEN = {
     "crashkernel": "it would reserve the capture kernel's own memory",
@@ -30,8 +35,8 @@ _FORBIDDEN = {
 }
 
 
-def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
-    """Return the capture kernel's command line for its config (``CONFIG_X`` to value).
+def capture_cmdline(board: Board, config: Mapping[str, str], version: Version = ()) -> str:
+    """Return the capture kernel's command line for its config (``CONFIG_X`` to value) and version.
 
     Arguments that this kernel does not know are left out. ``panic=`` is always there: without it a capture that fails
     hangs for ever (Linux, PANIC_TIMEOUT defaults to 0). Raises UserError when the board's own arguments cannot be used
@@ -52,7 +57,7 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         "nokaslr": on("RANDOMIZE_BASE"),
         "swiotlb=noforce": on("SWIOTLB"),
         # A tmpfs may fill half of the memory only, and the initramfs would not fit (Linux, init/do_mounts.c).
-        "rootfstype=ramfs": on("TMPFS"),
+        "rootfstype=ramfs": on("TMPFS") and not board.capture.root,
         # It would take the crashed kernel's ramoops for its own console, and empty it (Linux, fs/pstore/ram.c). The
         # argument takes KALLSYMS (init/main.c).
         "initcall_blacklist=ramoops_init": on("PSTORE_RAM") and on("KALLSYMS"),
@@ -61,7 +66,7 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
         f"watchdog.open_timeout={board.dump.deadline}": board.watchdog is not None and on("WATCHDOG_CORE"),
     }
     arguments += [argument for argument, wanted in candidates.items() if wanted]
-    arguments += ["rdinit=/init", *board.capture.cmdline.split()]
+    arguments += [*_start(board, version), *board.capture.cmdline.split()]
     line = " ".join(arguments)
     where = board.where("capture", "cmdline")
     faults = [
@@ -87,6 +92,17 @@ def capture_cmdline(board: Board, config: Mapping[str, str]) -> str:
     if faults:
         raise UserError(*faults)
     return line
+
+
+def _start(board: Board, version: Version) -> list[str]:
+    """Return the arguments that start the capture system, from the initramfs or from the product's file system."""
+    capture, seconds = board.capture, board.dump.device_timeout
+    if not capture.root:
+        return ["rdinit=/init"]
+    # A plain rootwait waits for ever, with nobody there yet to reboot; with a limit it is followed by a panic.
+    wait = f"rootwait={seconds}" if version >= _ROOTWAIT_LIMIT else f"rootdelay={min(seconds, _ROOT_DELAY)}"
+    where = [f"root={capture.root}", f"rootfstype={capture.root_filesystem}", "ro", wait]
+    return [*where, f"init=/{FOLDER}/init"]
 
 
 def capture_conf(board: Board, checksum: str = "") -> str:

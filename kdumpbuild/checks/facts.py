@@ -350,7 +350,11 @@ class Case:
         else:
             kernel, offset = self.image.image_size or 3 * self.image.file_size, self.image.text_offset
             room = kernel
-        return Parts(self.arch, kernel, room, initramfs.size, initramfs.unpacked, dtb, ram, offset)
+        packed, unpacked = initramfs.size, initramfs.unpacked
+        if self.facts.board is not None and self.facts.board.capture.root:
+            # Nothing is loaded beside the kernel, and files that were read can be read again.
+            packed, unpacked = 0, 0
+        return Parts(self.arch, kernel, room, packed, unpacked, dtb, ram, offset)
 
     @property
     def page_offset(self) -> int:

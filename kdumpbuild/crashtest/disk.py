@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
@@ -14,7 +14,7 @@ from kdumpbuild.errors import user_error
 from kdumpbuild.files import sha256, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 FILESYSTEMS = ("ext2", "ext3", "ext4")
@@ -30,6 +30,8 @@ _FEATURES = {
 _OVERHEAD = 64 << 20
 """Bytes for the file system itself and what the host writes besides."""
 _MEBIBYTE = 1 << 20
+_ROOT_SIZE = 64 << 20
+"""Bytes of the product's file system: the capture system, the image set, a shell."""
 _PARTITION = re.compile(r"/dev/(?:(?:mmcblk\d+|nvme\d+n\d+|loop\d+)p|(?:[shv]|xv)d[a-z]+)(\d+)")
 
 
@@ -43,11 +45,15 @@ class Place:
     """Name of its partition."""
     label: str = ""
     """Its own label."""
+    root: int = 0
+    """Number of the partition with the product's file system, which comes earlier; 0 where there is none."""
+    root_name: str = ""
+    """Name of that partition."""
 
     @property
     def offset(self) -> int:
-        """Bytes before it: each partition that comes earlier, and the table, has a mebibyte."""
-        return self.partition * _MEBIBYTE
+        """Bytes before it: each partition that comes earlier, and the table, has a mebibyte, the product's more."""
+        return self.partition * _MEBIBYTE + (_ROOT_SIZE - _MEBIBYTE if self.root else 0)
 
     def of(self, image: Path) -> str:
         """Return what the tools of e2fsprogs call it in a disk image."""
@@ -65,17 +71,40 @@ def place_of(device: str) -> Place:
     return Place(partition=int(match[1]) if match else 0)
 
 
+def place_beside(root: str, device: str) -> Place:
+    """Return where the file system of ``device`` is on a disk with the product's, ``root``, on an earlier partition.
+
+    Raises UserError where the two cannot be put on one disk like that.
+    """
+    place, before = place_of(device), place_of(root)
+    if device.startswith(("LABEL=", "PARTLABEL=")):
+        place = replace(place, partition=before.partition + 1)
+    same_disk = not device.startswith("/dev/") or not root.startswith("/dev/") or _disk_of(device) == _disk_of(root)
+    if not 0 < before.partition < place.partition or not same_disk:
+        raise user_error(
+            f"the crash test cannot make one disk with {root} and {device}",
+            why="it makes one disk, with the product's file system on a partition before that of the dumps",
+            hint='give the test such a disk: capture.root = "/dev/vda1" and dump.device = "/dev/vda2"',
+        )
+    return replace(place, root=before.partition, root_name=before.name)
+
+
+def _disk_of(device: str) -> str:
+    return re.sub(r"p?\d+$", "", device)
+
+
+def make_root(image: Path, content: Path, *, filesystem: str, place: Place) -> None:
+    """Make the product's file system on its partition of a disk image, from a folder. Raises UserError."""
+    _make(filesystem, image, content, place.root * _MEBIBYTE, [f"{_ROOT_SIZE >> 10}k"])
+
+
 def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: Place | None = None) -> None:
     """Make a disk image of ``size`` bytes whose file system holds a copy of the folder ``content``.
 
     Raises UserError when mke2fs is missing, the file system is none that can be made here, or there is no space.
     """
     place = place or Place()
-    if filesystem not in FILESYSTEMS:
-        raise user_error(
-            f"the crash test cannot make a {filesystem} file system without root",
-            hint=f"give the board's [dump] filesystem = one of {', '.join(FILESYSTEMS)} for the test",
-        )
+    check_filesystem(filesystem)
     with writing(image):
         check_space(image.parent, _OVERHEAD)
         image.unlink(missing_ok=True)
@@ -86,19 +115,38 @@ def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: 
         _partition(image, place)
         # The backup of the partition table is behind the last partition.
         blocks = [f"{(size - place.offset - _MEBIBYTE) >> 10}k"]
+    _make(filesystem, image, content, place.offset, blocks, place.label)
+
+
+def check_filesystem(filesystem: str) -> None:
+    """Raise UserError when the file system is none that can be made here."""
+    if filesystem not in FILESYSTEMS:
+        raise user_error(
+            f"the crash test cannot make a {filesystem} file system without root",
+            hint=f"give the board's [dump] filesystem = one of {', '.join(FILESYSTEMS)} for the test",
+        )
+
+
+def _make(
+    filesystem: str, image: Path, content: Path, offset: int, blocks: Sequence[str], label: str = ""
+) -> None:
     # Inode tables are written out now: the kernel would do it in the background, in the middle of the test.
-    options = f"offset={place.offset},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1,nodiscard"
+    options = f"offset={offset},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1,nodiscard"
     run.run(
         ["mke2fs", "-q", "-F", "-t", filesystem, "-O", _FEATURES[filesystem], "-N", "512", "-E", options,
-         *(["-L", place.label] if place.label else []), "-d", content, image, *blocks],
+         *(["-L", label] if label else []), "-d", content, image, *blocks],
         what="make the test machine's disk",
     )  # fmt: skip
 
 
 def _partition(image: Path, place: Place) -> None:
-    """Write a partition table: small partitions, and last the one for the dump."""
-    name = f', name="{place.name}"' if place.name else ""
-    lines = ["label: gpt", *["size=1MiB"] * (place.partition - 1), f"type=L{name}"]
+    """Write a partition table: small partitions, among them perhaps the product's, and last the one for the dump."""
+    names = {place.root: place.root_name, place.partition: place.name}
+    lines = ["label: gpt"]
+    for number in range(1, place.partition + 1):
+        size = _ROOT_SIZE if number == place.root else _MEBIBYTE
+        what = "type=L" if number == place.partition else f"size={size >> 20}MiB"
+        lines.append(what + (f', name="{names[number]}"' if names.get(number) else ""))
     run.run(
         ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", image],
         what="partition the test machine's disk", stdin="\n".join(lines) + "\n",
@@ -137,7 +185,7 @@ def read_disk(image: Path, folders: Iterable[str], target: Path, place: Place | 
         with writing(source):
             # The file system alone: e2fsck forgets the offset once it has replayed the journal (1.47.0).
             run.run(
-                ["dd", f"if={image}", f"of={source}", "bs=1M", f"skip={place.partition}", "conv=sparse"],
+                ["dd", f"if={image}", f"of={source}", "bs=1M", f"skip={place.offset // _MEBIBYTE}", "conv=sparse"],
                 what="copy the test machine's disk",
             )  # fmt: skip
         name = str(source.absolute())

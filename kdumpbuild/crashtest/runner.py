@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from kdumpbuild import files
 from kdumpbuild.analysis.ring import unpack_ring
+from kdumpbuild.build.captureroot import SET_FOLDER
 from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.initramfs import with_files
 from kdumpbuild.build.scripts import OVERLAY
@@ -44,7 +45,7 @@ from kdumpbuild.crashtest.machine import (
 )
 from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
 from kdumpbuild.crashtest.server import serving
-from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_system
+from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_root, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
 from kdumpbuild.errors import Fault, UserError, user_error
 
@@ -186,6 +187,7 @@ def run_crashtest(
     options = options or Options()
     _check_machine(board, trigger, options.qemu)
     check_set(board, image_set)
+    _check_root(board)
     work = Work(work_folder.resolve())
     with files.writing(work.result):
         work.clear()
@@ -213,6 +215,7 @@ def check_set(board: Board, image_set: SetFiles) -> None:
     wanted = [
         image_set.kernel, image_set.initramfs, image_set.load_script, image_set.load_conf, image_set.manifest,
         image_set.production_kernel, image_set.production_vmlinux,
+        *([image_set.capture_root] if board.capture.root else []),
     ]  # fmt: skip
     missing = [
         Fault("the image set has no such file", where=str(path), hint=f"doit build BOARD={board.name}")
@@ -347,9 +350,50 @@ def _prepare(
         text = install[place].read_text(encoding="utf-8")
         work.load_conf.write_text(f'{text}KDUMP_CMDLINE="$KDUMP_CMDLINE {more}"\n', encoding="utf-8")
         install[place] = work.load_conf
-    conf = system_conf(board, f"/{TARGET_FOLDER}/{image_set.load_script.name}")
-    write_system(work.initramfs, userland, conf, install)
+    folder = f"/{TARGET_FOLDER}"
+    if board.capture.root:
+        folder = f"/product/{SET_FOLDER}"
+        install = _make_root(board, image_set, userland, work, install)
+    write_system(work.initramfs, userland, system_conf(board, f"{folder}/{image_set.load_script.name}"), install)
     return earlier
+
+
+def _make_root(
+    board: Board, image_set: SetFiles, userland: Userland, work: Work, install: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Make the product's file system, with the image set on it. Return what is left for the production system."""
+    own = {name: path for name, path in install.items() if name.startswith(f"{TARGET_FOLDER}/")}
+    write_root(work.content, userland, image_set.capture_root)
+    for name, path in own.items():
+        target = work.content / SET_FOLDER / name.removeprefix(f"{TARGET_FOLDER}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    filesystem = board.capture.root_filesystem
+    disk.make_root(work.disk, work.content, filesystem=filesystem, place=_place(board))
+    shutil.rmtree(work.content)
+    return {name: path for name, path in install.items() if name not in own}
+
+
+def _place(board: Board) -> disk.Place:
+    """Return where on the disk the dump's file system is."""
+    if not board.capture.root:
+        return disk.place_of(board.dump.device)
+    return disk.place_beside(board.capture.root, board.dump.device)
+
+
+def _check_root(board: Board) -> None:
+    """Raise UserError when the product's file system cannot be put beside the dump's."""
+    if not board.capture.root:
+        return
+    if board.dump.target != "filesystem":
+        raise user_error(
+            f"the crash test has no disk for the product's file system, {board.capture.root}",
+            where=board.where("capture", "root"),
+            why=f"its disk is the dump target, and that has no file system but {board.dump.target}",
+            hint="test it with target = \"filesystem\"",
+        )
+    disk.check_filesystem(board.capture.root_filesystem)
+    _place(board)
 
 
 def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
@@ -371,7 +415,7 @@ def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
     disk.make_disk(
-        work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=disk.place_of(board.dump.device)
+        work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=_place(board)
     )
     return earlier
 
@@ -399,7 +443,7 @@ def _read_target(server: Server | None, board: Board, work: Work, dumps: Path) -
         server.fetch(board, dumps)
         return disk.tree_digest(dumps / EARLIER)
     if not board.dump.is_ring:
-        disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, disk.place_of(board.dump.device))
+        disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, _place(board))
         return disk.tree_digest(dumps / EARLIER)
     disk.read_disk(work.plan, (FOLDER,), work.target)
     with contextlib.suppress(UserError):  # no slot holds a dump: the verdict says what that means

@@ -62,6 +62,8 @@ def why_not(board: Board) -> str:
     """Return why no stand-in would prove anything of a board; empty when one would."""
     if board.capture.kernel == "same":
         return "its capture kernel is the product's own, which has no drivers for virt"
+    if board.capture.root:
+        return "its capture system runs from the product's file system, and virt has no such disk"
     return ""
 
 

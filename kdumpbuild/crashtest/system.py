@@ -6,8 +6,8 @@ import gzip
 import shlex
 from typing import TYPE_CHECKING
 
-from kdumpbuild import resources
-from kdumpbuild.build import cpio
+from kdumpbuild import resources, run
+from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.build.initramfs import MTIME, base_entries
 from kdumpbuild.build.userland import TEST_PROGRAMS
 from kdumpbuild.crashtest.protocol import FOLDER
@@ -31,12 +31,25 @@ def system_conf(board: Board, load: str) -> str:
         "DEVICE": board.dump.device if on_target else f"LABEL={PLAN_LABEL}",
         "FILESYSTEM": board.dump.filesystem if on_target else "ext4",
         "DEVICE_TIMEOUT": str(board.dump.device_timeout),
+        "ROOT": board.capture.root,
+        "ROOT_FILESYSTEM": board.capture.root_filesystem,
         "LOAD": load,
         "FOLDER": FOLDER,
         "WATCHDOG": board.watchdog.device if board.watchdog else "",
         "WATCHDOG_TIMEOUT": str(board.watchdog.timeout) if board.watchdog else "",
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def write_root(folder: Path, userland: Userland, capture_root: Path) -> None:
+    """Fill a folder with what the product's file system needs, to start the capture system that is on it."""
+    inside = folder / captureroot.FOLDER
+    inside.mkdir(parents=True)
+    product = folder / "product.tar"
+    product.write_bytes(captureroot.archive([*base_entries(userland, ["busybox"]), cpio.link("bin/chroot", "busybox")]))
+    for archive, place in ((product, folder), (capture_root, inside)):
+        run.run(["tar", "--no-same-owner", "-C", place, "-xf", archive], what="make the product's file system")
+    product.unlink()
 
 
 def write_system(target: Path, userland: Userland, conf: str, install: Mapping[str, Path]) -> None:

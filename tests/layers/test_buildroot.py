@@ -12,6 +12,7 @@ import pytest
 
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.settings import VARIABLES
 from tests.layers.support import EXTERNAL, INSTALLED, REPOSITORY
 
@@ -51,6 +52,8 @@ all:
 	$(info $(KDUMPBUILD_BUILD_CMDS))
 	$(info ==target)
 	$(info $(KDUMPBUILD_INSTALL_TARGET_CMDS))
+	$(info ==rootfs)
+	$(foreach hook,$(ROOTFS_PRE_CMD_HOOKS),$(info $($(hook))))
 	$(info ==linux)
 	$(info $(KDUMPBUILD_LINUX_CONFIG_FIXUPS))
 	@:
@@ -124,6 +127,24 @@ def test_files_for_the_target(arch: str, values: dict[str, str], image: str, tmp
         "kdump-load", "kdump-collect", "kdump-ctl",
     }  # fmt: skip
     assert all(f"/out/{arch}-virt/" in line for line in lines)
+
+
+@pytest.mark.parametrize("rooted", [True, False])
+def test_a_capture_root_comes_into_the_file_system_as_it_was_made(tmp_path: Path, rooted: bool) -> None:  # noqa: FBT001
+    """Whoever unpacked it before Buildroot strips all programs would find other checksums."""
+    images, target = tmp_path / "images", tmp_path / "target"
+    (images / "kdump").mkdir(parents=True)
+    target.mkdir()
+    if rooted:
+        entries = [cpio.file("init", b"#!/bin/sh\n", executable=True), cpio.link("bin/sh", "busybox")]
+        (images / "kdump/capture-root.tar").write_bytes(captureroot.archive(entries))
+    hook = sections(make(tmp_path, BINARIES_DIR=str(images), TARGET_DIR=str(target)))["rootfs"]
+    subprocess.run(["sh", "-e"], input="\n".join(hook), text=True, check=True)
+    folder = target / captureroot.FOLDER
+    assert folder.is_dir() == rooted
+    if rooted:
+        assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "bin", "init"]
+        assert (folder / "bin/sh").is_symlink()
 
 
 def test_the_kernel_gets_what_the_board_needs(tmp_path: Path) -> None:

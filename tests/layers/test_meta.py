@@ -18,7 +18,7 @@ from kas.configschema import CONFIGSCHEMA
 from oelint_parser.cls_stash import Stash
 
 from kdumpbuild import __version__, resources
-from kdumpbuild.build import imageset
+from kdumpbuild.build import captureroot, cpio, imageset
 from kdumpbuild.settings import VARIABLES
 from tests.layers.support import EXTERNAL, INSTALLED, META, REPOSITORY, expand, run_dash, shell_functions
 
@@ -292,6 +292,19 @@ def test_what_the_target_needs_is_installed_and_no_more(tmp_path: Path) -> None:
         "usr/lib/systemd/system/kdump-collect.service": 0o644,
     }
     assert (tmp_path / "d" / "usr" / "sbin" / "kdump-ctl").readlink().as_posix() == "/usr/lib/kdumpbuild/kdump-ctl"
+
+
+def test_a_capture_root_is_unpacked_beside_the_set(tmp_path: Path) -> None:
+    init = cpio.file("init", b"#!/bin/sh\n", executable=True)
+    entries = [init, cpio.link("bin/sh", "busybox"), cpio.directory("mnt")]
+    (image_set(tmp_path) / "capture-root.tar").write_bytes(captureroot.archive(entries))
+    done = run_dash(script("do_install", tmp_path))
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "d" / captureroot.FOLDER
+    assert (folder / "init").stat().st_mode & 0o777 == 0o755
+    assert (folder / "bin/sh").readlink().as_posix() == "busybox"
+    assert (folder / "mnt").is_dir()
+    assert (folder / captureroot.CHECKSUMS).is_file()
 
 
 def test_the_whole_set_is_deployed(tmp_path: Path) -> None:

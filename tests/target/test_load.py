@@ -14,10 +14,12 @@ import pytest
 from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.memory import CrashKernel
+from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.build.scripts import load_conf
 from tests.target.conftest import BUSYBOX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CMDLINE = "console=ttyAMA0 panic=5 rdinit=/init"
@@ -334,3 +336,53 @@ def test_the_systemd_unit_is_sound(tmp_path: Path) -> None:
     if "Failed to initialize manager" in done.stderr:
         pytest.skip("systemd-analyze does not work here")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- from the product's file system -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rooted(target: Target) -> Target:
+    """Return a product whose capture system is a folder beside the set."""
+    conf = target.set / "kdump-load.conf"
+    conf.write_text(conf.read_text().replace("KDUMP_INITRAMFS=initramfs.cpio.gz", "KDUMP_INITRAMFS=''"))
+    (target.set / "initramfs.cpio.gz").unlink()
+    entries = [
+        *(cpio.directory(name) for name in ("dev", "mnt", "proc", "sys", "tmp")), cpio.link("bin/sh", "busybox"),
+        cpio.file("init", b"the init", executable=True), cpio.file("bin/busybox", b"programs", executable=True),
+    ]  # fmt: skip
+    folder = target.set / "capture-root"
+    folder.mkdir()
+    subprocess.run(["tar", "-C", str(folder), "-xf", "-"], input=captureroot.archive(entries), check=True)
+    return target
+
+
+def test_what_runs_from_the_file_system_is_loaded_without_an_initramfs(rooted: Target) -> None:
+    assert rooted.run() == 0, rooted.said
+    assert rooted.arguments is not None
+    assert not [word for word in rooted.arguments if word.startswith("--initrd")]
+    assert f"--command-line={CMDLINE}" in rooted.arguments
+    assert rooted.run("verify") == 0, rooted.said
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda folder: (folder / "init").write_text("another"), "damaged or missing in {}: init"),
+        (lambda folder: (folder / "bin/busybox").unlink(), "damaged or missing in {}: "),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "{} is missing"),
+        (lambda folder: (folder / "bin/sh").unlink(), "{}/bin/sh is missing"),
+        (lambda folder: (folder / "mnt").rmdir(), "{}/mnt is missing"),
+        (shutil.rmtree, "{} is missing"),
+    ],
+    ids=["damaged", "a program is missing", "no checksums", "a link is missing", "a mount point is missing", "nothing"],
+)
+def test_a_capture_root_that_is_not_whole_is_not_loaded(
+    rooted: Target, harm: Callable[[Path], object], told: str
+) -> None:
+    folder = rooted.set / "capture-root"
+    harm(folder)
+    assert rooted.run() == 3
+    assert told.format(folder) in rooted.said
+    assert "unpack capture-root.tar" in rooted.said
+    assert rooted.arguments is None

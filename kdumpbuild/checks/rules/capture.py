@@ -201,6 +201,9 @@ def heavy_debugging(case: Case) -> Iterator[Hit]:
             yield Hit(f"{symbol} is set", config.where(symbol))
 
 
+_DRIVERS = {"ext4": "EXT4_FS", "f2fs": "F2FS_FS", "squashfs": "SQUASHFS", "vfat": "VFAT_FS"}
+
+
 @rule(
     "KD058", Severity.ERROR, "The capture kernel cannot mount the dump's file system",
     needs=(Input.CAPTURE, Input.BOARD),
@@ -208,12 +211,13 @@ def heavy_debugging(case: Case) -> Iterator[Hit]:
     source="Linux, fs/Kconfig and net/Kconfig",
 )  # fmt: skip
 def dump_filesystem(case: Case) -> Iterator[Hit]:
-    """The board file names the file system that dumps go to. A capture kernel has it built in, or has nowhere to write:
-    modules of the production kernel do not load into another kernel."""
+    """The board file names the file system that dumps go to, and perhaps one that the capture system runs from. A
+    capture kernel has them built in, or has nowhere to write and nothing to run: modules of the production kernel do
+    not load into another kernel."""
     config, dump = case.capture, case.board.dump
-    symbol = {"ext4": "EXT4_FS", "f2fs": "F2FS_FS", "vfat": "VFAT_FS"}.get(dump.filesystem)
-    needed = {"nfs": ("INET", "NFS_V4"), "ssh": ("INET",)}.get(dump.target, ("BLOCK", symbol))
-    for wanted in filter(None, needed):
+    target = {"nfs": ("INET", "NFS_V4"), "ssh": ("INET",)}.get(dump.target, ("BLOCK", _DRIVERS.get(dump.filesystem)))
+    root = _DRIVERS[case.board.capture.root_filesystem] if case.board.capture.root else None
+    for wanted in dict.fromkeys(filter(None, (*target, root))):
         if not config.builtin(wanted):
             value = config.value(wanted)
             yield Hit(f"{wanted} is {'a module' if value == 'm' else 'not set'}", config.where(wanted))

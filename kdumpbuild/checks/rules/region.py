@@ -245,19 +245,19 @@ def ram_above_4g(case: Case) -> Iterator[Hit]:
 def too_small(case: Case) -> Iterator[Hit]:
     """Kernel, packed and unpacked initramfs, device tree and the dump's header share the region. When they do not fit,
     kexec -p fails, or worse, the capture kernel dies while unpacking, with "write error" or "out of memory"."""
-    crash, initramfs, where = case.crashkernel, case.initramfs, case.crashkernel_where
+    crash, where = case.crashkernel, case.crashkernel_where
     parts = case.parts
     if parts.load_size > crash.size:
         yield Hit(f"loading takes {human(parts.load_size)}, the region has {human(crash.size)}", where)
-    if initramfs.unpacked is None:
+    if parts.unpacked is None:
         return
     free, left = parts.free(crash.size), parts.left(crash.size)
     why = f"computed: {parts.story()}"
-    if free < initramfs.unpacked:
-        what = f"{human(initramfs.unpacked)} do not unpack into the {human(max(free, 0))} that are left"
+    if free < parts.unpacked:
+        what = f"{human(parts.unpacked)} do not unpack into the {human(max(free, 0))} that are left"
         yield Hit(f"{what} of {human(crash.size)}", where, why)
-    elif free < initramfs.unpacked + need.KERNEL:
-        what = f"{human(free - initramfs.unpacked)} are left for the kernel itself of {human(crash.size)}"
+    elif free < parts.unpacked + need.KERNEL:
+        what = f"{human(free - parts.unpacked)} are left for the kernel itself of {human(crash.size)}"
         yield Hit(what, where, why, severity=Severity.WARNING)
     elif left < parts.programs:
         what = f"{human(left)} are left for programs of {human(crash.size)}"

@@ -72,6 +72,11 @@ do_install() {
     for file in ${KDUMP_SCRIPTS}; do
         install -m 0755 "$made/$file" ${D}${KDUMP_DIR}/$file
     done
+    # A board with capture.root: the capture system is this folder of the product's file system.
+    if [ -e "$made/capture-root.tar" ]; then
+        install -d ${D}${KDUMP_DIR}/capture-root
+        tar -x -C ${D}${KDUMP_DIR}/capture-root --no-same-owner -f "$made/capture-root.tar"
+    fi
     # kdump-ctl finds its set through the link.
     ln -sf ${KDUMP_DIR}/kdump-ctl ${D}${sbindir}/kdump-ctl
     install -m 0644 "$made/60-kdump.conf" ${D}${sysconfdir}/sysctl.d/60-kdump.conf

@@ -80,6 +80,17 @@ define KDUMPBUILD_INSTALL_TARGET_CMDS
 		$(TARGET_DIR)/etc/sysctl.d/60-kdump.conf
 endef
 
+# A board with capture.root: the capture system is a folder of the product's
+# file system. Unpacked here it is not stripped: kdump-load verifies checksums.
+define KDUMPBUILD_UNPACK_CAPTURE_ROOT
+	if [ -e $(BINARIES_DIR)/kdump/capture-root.tar ]; then \
+		mkdir -p $(TARGET_DIR)/usr/lib/kdumpbuild/capture-root; \
+		tar -C $(TARGET_DIR)/usr/lib/kdumpbuild/capture-root --no-same-owner \
+			-xf $(BINARIES_DIR)/kdump/capture-root.tar; \
+	fi
+endef
+ROOTFS_PRE_CMD_HOOKS += KDUMPBUILD_UNPACK_CAPTURE_ROOT
+
 define KDUMPBUILD_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/S10kdump \
 		$(TARGET_DIR)/etc/init.d/S10kdump
