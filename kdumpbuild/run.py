@@ -35,6 +35,7 @@ _PACKAGE_OF = {
     "ganesha.nfsd": "nfs-ganesha and nfs-ganesha-vfs",
     "e2fsck": "e2fsprogs",
     "mke2fs": "e2fsprogs",
+    "mksquashfs": "squashfs-tools",
     "dumpe2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-system-aarch64": "qemu-system-arm",

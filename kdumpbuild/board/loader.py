@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["UNANSWERED", "find_board", "find_boards", "fragment_path", "load_board"]
 
 _FILESYSTEMS = ("ext4", "f2fs", "ubifs", "vfat")
-# What the capture system may run from, and how the kernel itself finds it (Linux, block/early-lookup.c).
+# What the capture system may run from, and how the kernel itself finds it (Linux, block/early-lookup.c): by names of
+# disks, not by links that udev makes, and by no device that a program has to set up first.
 _ROOT_FILESYSTEMS = ("ext4", "f2fs", "squashfs")
-_ROOT = r"(/dev/|PARTUUID=|PARTLABEL=)\S+"
+_ROOT = r"/dev/(?!(mtdblock|ubiblock|dm-|ram|nfs$|cifs$|root$))[A-Za-z0-9]+|(PARTUUID|PARTLABEL)=\S+"
 # What names the device of each kind of dump target, and how to say it.
 _DEVICES = {
     "filesystem": (r"(/dev/|LABEL=|UUID=|PARTLABEL=)\S+", "/dev/…, LABEL=…, UUID=… or PARTLABEL=…"),
@@ -169,6 +170,9 @@ def _read(top: Table, path: Path) -> Board:
         waivers=tuple(_waiver(table) for table in top.tables("waive")),
         drivers=_drivers(top.table("drivers", required=False)),
     )
+    if board.drivers is not None and not board.drivers.nodes and _other_disk(board.capture.root, dump):
+        top.fault("capture", f"nothing derives the driver of {board.capture.root}: it is not on the dump's disk",
+                  'name its controller: [drivers] nodes = ["mmc0"]')  # fmt: skip
     if board.capture.root and board.capture.root == dump.device:
         top.fault("dump", f"the capture system runs from {dump.device}, so no dump can be written there",
                   "it is mounted read-only: give the dump another partition, or leave capture.root out")  # fmt: skip
@@ -181,6 +185,14 @@ def _read(top: Table, path: Path) -> Board:
         top.fault("dtb", f"{board.dtb!r} is no name in the kernel's build", "it ends with .dtb; a path begins with ./")
     top.end()
     return board
+
+
+def _other_disk(root: str, dump: Dump) -> bool:
+    """Whether the capture system certainly runs from another disk than that of the dump target."""
+    if not root or dump.network is not None or dump.target == "mtd":
+        return bool(root)
+    both = [re.sub(r"p?\d+$", "", device) for device in (root, dump.device) if device.startswith("/dev/")]
+    return len(set(both)) > 1
 
 
 def _drivers(table: Table | None) -> Drivers | None:
@@ -279,7 +291,7 @@ def _capture(table: Table | None, path: Path) -> Capture:
     root = table.text("root", default="")
     if root and not re.fullmatch(_ROOT, root):
         table.fault("root", f"{root!r} is not a partition that the kernel itself finds",
-                    "/dev/…, PARTUUID=… or PARTLABEL=…; labels and UUIDs of file systems are for programs")  # fmt: skip
+                    "a disk's /dev/mmcblk0p2, PARTUUID= or PARTLABEL=; the rest takes programs to find")  # fmt: skip
     if not root and "root_filesystem" in table:
         table.fault("root_filesystem", "has no meaning without root", 'write root = "/dev/mmcblk0p2", or leave it out')
     capture = Capture(

@@ -96,7 +96,7 @@ class Capture:
     @property
     def fragments_of_root(self) -> tuple[str, ...]:
         """Names of the fragments that bring the root partition into the capture kernel."""
-        return (f"capture-{self.root_filesystem}",) if self.root else ()
+        return ("capture-root", f"capture-{self.root_filesystem}") if self.root else ()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ _FORBIDDEN = {
     "elfcorehdr": "kexec adds it",
     "mem": "kexec adds it",
 }
+_OF_ROOT = ("root", "rootfstype", "rootwait", "rootdelay", "init", "rdinit")
 
 
 def capture_cmdline(board: Board, config: Mapping[str, str], version: Version = ()) -> str:
@@ -69,9 +70,10 @@ def capture_cmdline(board: Board, config: Mapping[str, str], version: Version = 
     arguments += [*_start(board, version), *board.capture.cmdline.split()]
     line = " ".join(arguments)
     where = board.where("capture", "cmdline")
+    forbidden = _FORBIDDEN | (dict.fromkeys(_OF_ROOT, "capture.root gives it") if board.capture.root else {})
     faults = [
         Fault(f"capture.cmdline: {name}= cannot be used", where=where, why=why, hint="leave it out")
-        for name, why in _FORBIDDEN.items()
+        for name, why in forbidden.items()
         if any(argument.split("=", 1)[0] == name for argument in board.capture.cmdline.split())
     ]
     if any(argument.startswith("panic=") and not argument[6:].strip("0") for argument in board.capture.cmdline.split()):

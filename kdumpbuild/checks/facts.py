@@ -339,7 +339,7 @@ class Case:
     @property
     def parts(self) -> Parts:
         """The sizes of what the capture system is made of."""
-        initramfs, dtb = self.initramfs, self.dtb_size
+        dtb = self.dtb_size
         try:
             ram = memory.total_ram(self.ram)
         except Missing:
@@ -350,10 +350,10 @@ class Case:
         else:
             kernel, offset = self.image.image_size or 3 * self.image.file_size, self.image.text_offset
             room = kernel
-        packed, unpacked = initramfs.size, initramfs.unpacked
         if self.facts.board is not None and self.facts.board.capture.root:
             # Nothing is loaded beside the kernel, and files that were read can be read again.
-            packed, unpacked = 0, 0
+            return Parts(self.arch, kernel, room, 0, 0, dtb, ram, offset)
+        packed, unpacked = self.initramfs.size, self.initramfs.unpacked
         return Parts(self.arch, kernel, room, packed, unpacked, dtb, ram, offset)
 
     @property

@@ -49,6 +49,8 @@ class Witness:
     """How long it ran."""
     status: int
     """QEMU's exit status."""
+    root: str = ""
+    """The product's partition that the capture system runs from; empty for an initramfs."""
 
     @property
     def timed_out(self) -> str:
@@ -207,12 +209,18 @@ def _in_the_capture_kernel(w: Witness) -> Diagnosis | None:
         )  # fmt: skip
     panic = _match(said, _PANIC)
     if panic is not None:
-        hint = (
-            "its initramfs was not unpacked or cannot run: does the kernel have RD_XZ, and what the userland needs\n"
-            "(32-bit ARM: ARM_THUMB, VFP, AEABI)?"
-            if _NO_USERLAND.search(panic)
-            else "the capture kernel crashed itself: read the console log above this line"
-        )
+        if not _NO_USERLAND.search(panic):
+            hint = "the capture kernel crashed itself: read the console log above this line"
+        elif w.root:
+            hint = (
+                f"it runs from {w.root} (capture.root): the kernel needs the drivers of that disk and its file system\n"
+                "built in, and there have to be /bin/sh, chroot and usr/lib/kdumpbuild/capture-root on it"
+            )
+        else:
+            hint = (
+                "its initramfs was not unpacked or cannot run: does the kernel have RD_XZ, and what the userland\n"
+                "needs (32-bit ARM: ARM_THUMB, VFP, AEABI)?"
+            )
         return Diagnosis("capture-panic", "the capture kernel panicked", why=panic, hint=hint, boot=_CAPTURE)
     reason = w.attempt.get("reason") or _match(said, _FAILED)
     if reason:

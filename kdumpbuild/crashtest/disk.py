@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from kdumpbuild.board.model import Board
+
 FILESYSTEMS = ("ext2", "ext3", "ext4")
 
 # The features that kernels from 5.10 on know. mke2fs's own default grows with its release.
@@ -27,6 +29,7 @@ _FEATURES = {
             "large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
 }  # fmt: skip
 
+_SQUASHFS = "squashfs"
 _OVERHEAD = 64 << 20
 """Bytes for the file system itself and what the host writes besides."""
 _MEBIBYTE = 1 << 20
@@ -71,22 +74,37 @@ def place_of(device: str) -> Place:
     return Place(partition=int(match[1]) if match else 0)
 
 
-def place_beside(root: str, device: str) -> Place:
+def place_beside(root: str, device: str) -> Place | None:
     """Return where the file system of ``device`` is on a disk with the product's, ``root``, on an earlier partition.
 
-    Raises UserError where the two cannot be put on one disk like that.
+    None where the two cannot be put on one disk like that.
     """
     place, before = place_of(device), place_of(root)
     if device.startswith(("LABEL=", "PARTLABEL=")):
         place = replace(place, partition=before.partition + 1)
     same_disk = not device.startswith("/dev/") or not root.startswith("/dev/") or _disk_of(device) == _disk_of(root)
     if not 0 < before.partition < place.partition or not same_disk:
-        raise user_error(
-            f"the crash test cannot make one disk with {root} and {device}",
-            why="it makes one disk, with the product's file system on a partition before that of the dumps",
-            hint='give the test such a disk: capture.root = "/dev/vda1" and dump.device = "/dev/vda2"',
-        )
+        return None
     return replace(place, root=before.partition, root_name=before.name)
+
+
+def why_no_root(board: Board) -> str:
+    """Return why the product's file system cannot be put on the test machine's disk; empty when it can, or need not."""
+    root, kind, dump = board.capture.root, board.capture.root_filesystem, board.dump
+    if not root:
+        return ""
+    if dump.network is not None:
+        return "the dump goes to a server, and the test has no disk for the product"
+    if dump.target != "filesystem":
+        return "the test has one disk, and it is the dump target, which has no file system"
+    if kind not in (*FILESYSTEMS, _SQUASHFS):
+        return f"a {kind} file system cannot be made here"
+    if place_beside(root, dump.device) is None:
+        return (
+            f"it makes one disk, with the product's file system on a partition before that of the dumps: {root} and\n"
+            f"{dump.device} do not say so"
+        )
+    return ""
 
 
 def _disk_of(device: str) -> str:
@@ -95,7 +113,15 @@ def _disk_of(device: str) -> str:
 
 def make_root(image: Path, content: Path, *, filesystem: str, place: Place) -> None:
     """Make the product's file system on its partition of a disk image, from a folder. Raises UserError."""
-    _make(filesystem, image, content, place.root * _MEBIBYTE, [f"{_ROOT_SIZE >> 10}k"])
+    what, offset = "make the product's file system", place.root * _MEBIBYTE
+    if filesystem != _SQUASHFS:
+        _make(filesystem, image, content, offset, [f"{_ROOT_SIZE >> 10}k"])
+        return
+    packed = image.with_name("root.squashfs")
+    run.run(["mksquashfs", content, packed, "-quiet", "-no-progress", "-noappend", "-all-root"], what=what)
+    # What runs on the target has a few MiB: it fits.
+    run.run(["dd", f"if={packed}", f"of={image}", "bs=1M", f"seek={place.root}", "conv=notrunc"], what=what)
+    packed.unlink()
 
 
 def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: Place | None = None) -> None:
@@ -104,7 +130,11 @@ def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: 
     Raises UserError when mke2fs is missing, the file system is none that can be made here, or there is no space.
     """
     place = place or Place()
-    check_filesystem(filesystem)
+    if filesystem not in FILESYSTEMS:
+        raise user_error(
+            f"the crash test cannot make a {filesystem} file system without root",
+            hint=f"give the board's [dump] filesystem = one of {', '.join(FILESYSTEMS)} for the test",
+        )
     with writing(image):
         check_space(image.parent, _OVERHEAD)
         image.unlink(missing_ok=True)
@@ -116,15 +146,6 @@ def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: 
         # The backup of the partition table is behind the last partition.
         blocks = [f"{(size - place.offset - _MEBIBYTE) >> 10}k"]
     _make(filesystem, image, content, place.offset, blocks, place.label)
-
-
-def check_filesystem(filesystem: str) -> None:
-    """Raise UserError when the file system is none that can be made here."""
-    if filesystem not in FILESYSTEMS:
-        raise user_error(
-            f"the crash test cannot make a {filesystem} file system without root",
-            hint=f"give the board's [dump] filesystem = one of {', '.join(FILESYSTEMS)} for the test",
-        )
 
 
 def _make(

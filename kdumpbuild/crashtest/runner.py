@@ -270,6 +270,7 @@ def _run_with(
         in_time=ran.in_time,
         seconds=ran.seconds,
         status=ran.status,
+        root=board.capture.root,
     )
     new = tuple(dump for dump in dumps if dump.name != EARLIER)
     evidence = Evidence(
@@ -376,24 +377,19 @@ def _make_root(
 
 def _place(board: Board) -> disk.Place:
     """Return where on the disk the dump's file system is."""
-    if not board.capture.root:
-        return disk.place_of(board.dump.device)
-    return disk.place_beside(board.capture.root, board.dump.device)
+    beside = disk.place_beside(board.capture.root, board.dump.device) if board.capture.root else None
+    return beside or disk.place_of(board.dump.device)
 
 
 def _check_root(board: Board) -> None:
     """Raise UserError when the product's file system cannot be put beside the dump's."""
-    if not board.capture.root:
-        return
-    if board.dump.target != "filesystem":
+    why = disk.why_no_root(board)
+    if why:
         raise user_error(
-            f"the crash test has no disk for the product's file system, {board.capture.root}",
-            where=board.where("capture", "root"),
-            why=f"its disk is the dump target, and that has no file system but {board.dump.target}",
-            hint="test it with target = \"filesystem\"",
-        )
-    disk.check_filesystem(board.capture.root_filesystem)
-    _place(board)
+            f"the crash test cannot make the disk of {board.name}", where=board.where("capture", "root"), why=why,
+            hint='give a copy of the board file root = "/dev/vda1", root_filesystem = "ext4" and, for the dumps,\n'
+            'device = "/dev/vda2"; or leave capture.root out for the test',
+        )  # fmt: skip
 
 
 def _watchdog(board: Board, options: Options) -> tuple[str, ...]:

@@ -56,10 +56,17 @@ def test_it_captures_without_an_initramfs_and_in_less_memory(name: str, built: P
 def test_without_its_file_system_the_machine_comes_back(built: Path, tmp_path: Path) -> None:
     """``root=`` names a partition that is not there: the kernel waits as long as it is told, panics and reboots."""
     bench = rooted("arm-virt", built, tmp_path)
-    bad = changed(bench, tmp_path / "bad", conf={"KDUMP_CMDLINE": "{} root=/dev/vda7 rootwait=3"})
+    # kdump-load would refuse it.
+    script = bench.image_set.load_script.read_text(encoding="utf-8")
+    unverified = script.replace('|| verify_capture_root', '|| :')
+    assert unverified != script
+    bad = changed(bench, tmp_path / "bad", conf={"KDUMP_CMDLINE": "{} root=/dev/vda7 rootwait=3"},
+                  files={"kdump-load": unverified.encode()})  # fmt: skip
     verdict = bad.crash()
     assert not verdict.passed
     assert "VFS: Unable to mount root fs" in second_boot(bad.console), render(verdict)
+    assert verdict.failure is not None
+    assert "it runs from /dev/vda1 (capture.root)" in verdict.failure.hint
     checks = {check.name: check.ok for check in verdict.checks}
     assert checks["earlier dumps unharmed"] is True
     assert checks["machine back in production"] is True

@@ -53,7 +53,7 @@ all:
 	$(info ==target)
 	$(info $(KDUMPBUILD_INSTALL_TARGET_CMDS))
 	$(info ==rootfs)
-	$(foreach hook,$(ROOTFS_PRE_CMD_HOOKS),$(info $($(hook))))
+	$(foreach hook,$(KDUMPBUILD_ROOTFS_PRE_CMD_HOOKS),$(info $($(hook))))
 	$(info ==linux)
 	$(info $(KDUMPBUILD_LINUX_CONFIG_FIXUPS))
 	@:

@@ -26,6 +26,7 @@ CMDLINE = "console=ttyAMA0 panic=5 rdinit=/init"
 RESERVED = "sys/kernel/kexec_crash_size"
 LOADED = "sys/kernel/kexec_crash_loaded"
 LOCKDOWN = "sys/kernel/security/lockdown"
+BLOCK = "sys/class/block/{}"
 KPTR = "proc/sys/kernel/kptr_restrict"
 SHELLS = {"busybox": [str(BUSYBOX), "sh"], "dash": ["/bin/dash"]}
 # The kernel's side of kexec: it notes what it was given and that something is loaded.
@@ -47,11 +48,12 @@ class Target:
     said: str = ""
     board: str = "arm-virt"
     values: dict[str, str] = field(default_factory=dict)
+    folder: str = "usr/lib/kdump build"
 
     @property
     def set(self) -> Path:
         """Where the image set is."""
-        return self.root / "usr/lib/kdump build"
+        return self.root / self.folder
 
     def write(self, name: str, text: str) -> None:
         """Write one of the files of /proc or /sys."""
@@ -343,9 +345,12 @@ def test_the_systemd_unit_is_sound(tmp_path: Path) -> None:
 
 @pytest.fixture
 def rooted(target: Target) -> Target:
-    """Return a product whose capture system is a folder beside the set."""
+    """Return a product whose capture system is a folder beside the set, on the partition that it starts from."""
+    target.folder = "usr/lib/kdumpbuild"
+    target.install()
     conf = target.set / "kdump-load.conf"
-    conf.write_text(conf.read_text().replace("KDUMP_INITRAMFS=initramfs.cpio.gz", "KDUMP_INITRAMFS=''"))
+    text = conf.read_text().replace("KDUMP_INITRAMFS=initramfs.cpio.gz", "KDUMP_INITRAMFS=''")
+    conf.write_text(text.replace("rdinit=/init", "root=/dev/mmcblk0p2 ro init=/usr/lib/kdumpbuild/capture-root/init"))
     (target.set / "initramfs.cpio.gz").unlink()
     entries = [
         *(cpio.directory(name) for name in ("dev", "mnt", "proc", "sys", "tmp")), cpio.link("bin/sh", "busybox"),
@@ -354,6 +359,12 @@ def rooted(target: Target) -> Target:
     folder = target.set / "capture-root"
     folder.mkdir()
     subprocess.run(["tar", "-C", str(folder), "-xf", "-"], input=captureroot.archive(entries), check=True)
+    target.write("bin/sh", "")
+    (target.root / "usr/sbin").mkdir(parents=True)
+    (target.root / "usr/sbin/chroot").symlink_to("/bin/busybox.nowhere")
+    number = folder.stat().st_dev
+    target.write(BLOCK.format("mmcblk0p2") + "/dev", f"{os.major(number)}:{os.minor(number)}\n")
+    target.write(BLOCK.format("mmcblk0p2") + "/uevent", "DEVNAME=mmcblk0p2\nPARTNAME=system\n")
     return target
 
 
@@ -361,7 +372,7 @@ def test_what_runs_from_the_file_system_is_loaded_without_an_initramfs(rooted: T
     assert rooted.run() == 0, rooted.said
     assert rooted.arguments is not None
     assert not [word for word in rooted.arguments if word.startswith("--initrd")]
-    assert f"--command-line={CMDLINE}" in rooted.arguments
+    assert rooted.arguments[-1].endswith("root=/dev/mmcblk0p2 ro init=/usr/lib/kdumpbuild/capture-root/init")
     assert rooted.run("verify") == 0, rooted.said
 
 
@@ -386,3 +397,39 @@ def test_a_capture_root_that_is_not_whole_is_not_loaded(
     assert told.format(folder) in rooted.said
     assert "unpack capture-root.tar" in rooted.said
     assert rooted.arguments is None
+
+
+@pytest.mark.parametrize("root", ["/dev/mmcblk0p2", "PARTLABEL=system"])
+def test_a_capture_root_that_would_not_be_the_one_is_not_loaded(rooted: Target, root: str) -> None:
+    conf = rooted.set / "kdump-load.conf"
+    conf.write_text(conf.read_text().replace("/dev/mmcblk0p2", root))
+    assert rooted.run("verify") == 0, rooted.said
+    rooted.write(BLOCK.format("mmcblk0p2") + "/dev", "179:77\n")
+    assert rooted.run() == 3
+    assert f"starts from {root} (179:77), and {rooted.set}/capture-root is on another partition" in rooted.said
+    shutil.rmtree(rooted.root / BLOCK.format("mmcblk0p2"))
+    assert rooted.run() == 3
+    assert f"there is no {root}, which the capture system starts from" in rooted.said
+    conf.write_text(conf.read_text().replace(root, "PARTUUID=1-02"))
+    assert rooted.run() == 0, rooted.said
+
+
+def test_what_a_capture_root_starts_with_has_to_be_there(rooted: Target) -> None:
+    (rooted.root / "usr/sbin/chroot").unlink()
+    assert rooted.run() == 3
+    assert f"there is no chroot in {rooted.root}" in rooted.said
+    (rooted.root / "bin/sh").unlink()
+    assert rooted.run() == 3
+    assert f"there is no {rooted.root}/bin/sh" in rooted.said
+    (rooted.set).rename(rooted.root / "elsewhere")
+    assert rooted.run(script=rooted.root / "elsewhere/kdump-load") == 3
+    assert f"the image set is in {rooted.root}/elsewhere" in rooted.said
+
+
+@pytest.mark.parametrize("number", [1, 0x10305, 0xFE02, 0x1234567])
+def test_device_numbers_are_taken_apart_as_the_kernel_does(number: int) -> None:
+    script = (resources.TEMPLATES / "target/kdump-load").read_text()
+    (line,) = [line.strip() for line in script.splitlines() if line.strip().startswith("found=$((number")]
+    command = ["sh", "-c", f"number={number}; {line}; echo $found"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{os.major(number)}:{os.minor(number)}"

@@ -13,6 +13,7 @@ import pytest
 
 from kdumpbuild import resources, run
 from kdumpbuild.board.loader import load_board
+from kdumpbuild.board.network import Network
 from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.build.scripts import capture_cmdline
 from kdumpbuild.crashtest import disk
@@ -55,6 +56,9 @@ def test_the_kernel_is_told_where_it_starts_from(tmp_path: Path) -> None:
     [
         ("LABEL=system", "", "capture.root: 'LABEL=system' is not a partition that the kernel itself finds"),
         ("UUID=1-2", "", "capture.root: 'UUID=1-2' is not a partition"),
+        ("/dev/disk/by-label/root", "", "is not a partition that the kernel itself finds"),
+        ("/dev/mtdblock3", "", "is not a partition that the kernel itself finds"),
+        ("/dev/ubiblock0_1", "", "is not a partition that the kernel itself finds"),
         ("/dev/vda2", "", "the capture system runs from /dev/vda2, so no dump can be written there"),
         ("/dev/vda1", 'root_filesystem = "vfat"', "capture.root_filesystem: "),
         ("", 'root_filesystem = "ext4"', "capture.root_filesystem: has no meaning without root"),
@@ -68,8 +72,9 @@ def test_a_wrong_root_is_told_with_its_line(tmp_path: Path, root: str, more: str
 
 @pytest.mark.parametrize("filesystem", ["ext4", "f2fs", "squashfs"])
 def test_the_capture_kernel_gets_the_file_system(tmp_path: Path, filesystem: str) -> None:
-    (name,) = board(tmp_path, "/dev/vda1", more=f'root_filesystem = "{filesystem}"').capture.fragments_of_root
-    assert (resources.FRAGMENTS / f"{name}.config").is_file()
+    names = board(tmp_path, "/dev/vda1", more=f'root_filesystem = "{filesystem}"').capture.fragments_of_root
+    assert names == ("capture-root", f"capture-{filesystem}")
+    assert all((resources.FRAGMENTS / f"{name}.config").is_file() for name in names)
     assert board(tmp_path, "").capture.fragments_of_root == ()
 
 
@@ -132,9 +137,57 @@ def test_both_file_systems_are_on_one_disk(tmp_path: Path, root: str, device: st
         ("PARTUUID=1-01", "/dev/vda2"),
     ],
 )  # fmt: skip
-def test_a_disk_that_cannot_be_made_is_the_users_error(root: str, device: str) -> None:
-    with pytest.raises(UserError, match=f"cannot make one disk with {root} and {device}"):
-        disk.place_beside(root, device)
+def test_two_that_are_not_so_on_one_disk(root: str, device: str) -> None:
+    assert disk.place_beside(root, device) is None
+
+
+@pytest.mark.parametrize("argument", ["rootwait", "root=/dev/vda3", "init=/sbin/init", "rdinit=/init"])
+def test_the_boards_arguments_do_not_start_something_else(tmp_path: Path, argument: str) -> None:
+    one = board(tmp_path, "/dev/vda1")
+    one = replace(one, capture=replace(one.capture, cmdline=argument))
+    with pytest.raises(UserError, match=rf"gateway\.toml:\d+.*{argument.partition('=')[0]}= cannot be used"):
+        capture_cmdline(one, {})
+
+
+@pytest.mark.parametrize(
+    ("dump", "nodes", "told"),
+    [
+        ('device = "/dev/mmcblk1p1"', "", "nothing derives the driver of /dev/mmcblk0p2"),
+        ('device = "/dev/mmcblk1p1"', 'nodes = ["mmc0"]', ""),
+        ('device = "/dev/mmcblk0p4"', "", ""),
+        ('device = "LABEL=dumps"', "", ""),
+    ],
+)
+def test_a_root_on_another_disk_takes_another_driver(tmp_path: Path, dump: str, nodes: str, told: str) -> None:
+    text = (resources.BOARDS / "imx6ul-evk.toml").read_text(encoding="utf-8")
+    text = text.replace('device = "/dev/mmcblk0p2"', dump).replace("[drivers]", f"[drivers]\n{nodes}")
+    path = tmp_path / "gateway.toml"
+    path.write_text(text.replace("[capture]", '[capture]\nroot = "/dev/mmcblk0p2"'))
+    if not told:
+        assert load_board(path).capture.root == "/dev/mmcblk0p2"
+        return
+    with pytest.raises(UserError, match=r"gateway\.toml:\d+") as caught:
+        load_board(path)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"root_filesystem": "f2fs"}, "a f2fs file system cannot be made here"),
+        ({"root": "/dev/vdb1"}, "/dev/vdb1 and\n/dev/vda2 do not say so"),
+        ({"root": "PARTUUID=1-01"}, "PARTUUID=1-01 and\n/dev/vda2 do not say so"),
+        ({}, ""),
+    ],
+)
+def test_what_the_crash_test_cannot_make_is_told(tmp_path: Path, change: dict[str, str], told: str) -> None:
+    one = board(tmp_path, "/dev/vda1")
+    one = replace(one, capture=replace(one.capture, **change))  # type: ignore[arg-type]
+    assert told in disk.why_no_root(one)
+    assert bool(told) == bool(disk.why_no_root(one))
+    for target in ("slots", "ssh"):
+        other = replace(one, dump=replace(one.dump, target=target, network=Network("eth0", "dhcp")))
+        assert disk.why_no_root(other)
 
 
 def test_nothing_stands_in_for_a_product_with_its_own_disk(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ _DRIVERS = {"ext4": "EXT4_FS", "f2fs": "F2FS_FS", "squashfs": "SQUASHFS", "vfat"
 
 
 @rule(
-    "KD058", Severity.ERROR, "The capture kernel cannot mount the dump's file system",
+    "KD058", Severity.ERROR, "The capture kernel cannot mount a file system that it needs",
     needs=(Input.CAPTURE, Input.BOARD),
     advice="Build the file system and the block layer, or for a server the network, into the capture kernel (=y).",
     source="Linux, fs/Kconfig and net/Kconfig",
@@ -219,8 +219,9 @@ def dump_filesystem(case: Case) -> Iterator[Hit]:
     root = _DRIVERS[case.board.capture.root_filesystem] if case.board.capture.root else None
     for wanted in dict.fromkeys(filter(None, (*target, root))):
         if not config.builtin(wanted):
-            value = config.value(wanted)
-            yield Hit(f"{wanted} is {'a module' if value == 'm' else 'not set'}", config.where(wanted))
+            what = "a module" if config.value(wanted) == "m" else "not set"
+            use = f"; the capture system runs from {case.board.capture.root}" if wanted == root else ""
+            yield Hit(f"{wanted} is {what}{use}", config.where(wanted))
 
 
 @rule(

@@ -74,6 +74,7 @@ do_install() {
     done
     # A board with capture.root: the capture system is this folder of the product's file system.
     if [ -e "$made/capture-root.tar" ]; then
+        rm ${D}${KDUMP_DIR}/initramfs.cpio.gz
         install -d ${D}${KDUMP_DIR}/capture-root
         tar -x -C ${D}${KDUMP_DIR}/capture-root --no-same-owner -f "$made/capture-root.tar"
     fi

@@ -72,6 +72,9 @@ define KDUMPBUILD_INSTALL_TARGET_CMDS
 	$(foreach f,$(KDUMPBUILD_TARGET_FILES), \
 		$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/$(f) \
 			$(TARGET_DIR)/usr/lib/kdumpbuild/$(f)$(sep))
+	if [ -e $(KDUMPBUILD_SET)/capture-root.tar ]; then \
+		rm $(TARGET_DIR)/usr/lib/kdumpbuild/initramfs.cpio.gz; \
+	fi
 	$(foreach f,$(KDUMPBUILD_TARGET_SCRIPTS), \
 		$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/$(f) \
 			$(TARGET_DIR)/usr/lib/kdumpbuild/$(f)$(sep))
@@ -89,7 +92,7 @@ define KDUMPBUILD_UNPACK_CAPTURE_ROOT
 			-xf $(BINARIES_DIR)/kdump/capture-root.tar; \
 	fi
 endef
-ROOTFS_PRE_CMD_HOOKS += KDUMPBUILD_UNPACK_CAPTURE_ROOT
+KDUMPBUILD_ROOTFS_PRE_CMD_HOOKS += KDUMPBUILD_UNPACK_CAPTURE_ROOT
 
 define KDUMPBUILD_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(KDUMPBUILD_SET)/S10kdump \
@@ -121,6 +124,9 @@ define KDUMPBUILD_BUSYBOX_CONFIG_FIXUPS
 	$(call KCONFIG_ENABLE_OPT,CONFIG_FINDFS)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_TIMEOUT)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_WATCHDOG)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_CHROOT)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_SHA256SUM)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_FEATURE_MD5_SHA1_SUM_CHECK)
 endef
 
 # What the board needs of the product's kernel, in that kernel's version.

@@ -47,6 +47,7 @@ RRECOMMENDS:${PN} = "${PN}-collect"
 INHIBIT_PACKAGE_STRIP = "1"
 INHIBIT_PACKAGE_DEBUG_SPLIT = "1"
 EXCLUDE_FROM_SHLIBS = "1"
+SKIP_FILEDEPS = "1"
 # nooelint: oelint.vars.insaneskip - they come from packages that were looked at, and have to stay as they are
 INSANE_SKIP:${PN} += "already-stripped file-rdeps ldflags libdir"
 # oe-core's own script of that name loads the production kernel a second time; both bring kdump.service.
