@@ -5,7 +5,8 @@ Needs `doit build BOARD=…` of each before.
 
 The defconfig is multi_v7_defconfig or arm64's defconfig with CRASH_DUMP, and as little else changed. It is compiled
 once, and the first board's derived kernel beside it; both without ccache. Then each board crashes with its own set, and
-with a set that differs by the kernel and by what has to be reserved for it, computed for both in the same way.
+with a set that differs by the kernel and by what has to be reserved for it: computed for both in the same way, and more
+where that is too little.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kdumpbuild import files, steps
 from kdumpbuild.board.loader import find_board, find_boards, load_board
+from kdumpbuild.board.memory import CrashKernel, align_up
 from kdumpbuild.board.size import format_size
 from kdumpbuild.build import kernel, toolchain
 from kdumpbuild.build.layout import Layout, SetFiles
@@ -39,6 +41,8 @@ from tests.boot.support import variant
 MB = 1e6
 DEFCONFIGS = {"arm": "multi_v7_defconfig", "arm64": "defconfig"}
 ADDED = "CONFIG_CRASH_DUMP=y\nCONFIG_PROC_VMCORE=y\n"
+NO_MEMORY = "the capture kernel ran out of memory"
+MOST = 256 << 20
 _INIT = re.compile(r"\[\s*([\d.]+)\] Run /init as init process")
 
 
@@ -85,7 +89,8 @@ def defconfig(settings: Settings, layout: Layout, path: Path) -> None:
 def crash(settings: Settings, layout: Layout, whole: tuple[Path, Path] | None, folder: Path) -> Result | str:
     """Crash a board with its own set, or with a kernel and its config in the place of the set's.
 
-    Return what went wrong when there was no dump.
+    The size is computed, and raised by a quarter as long as the capture kernel runs out of memory. Return what went
+    wrong when there was no dump.
     """
     board, own = layout.board, layout.set
     capture, config = whole or (own.kernel, own.capture_config)
@@ -94,8 +99,21 @@ def crash(settings: Settings, layout: Layout, whole: tuple[Path, Path] | None, f
         free, kernel=capture, initramfs=own.initramfs, production=own.production_config,
         dtb=layout.dtb if board.dtb else None,
     ).crash  # fmt: skip
+    while True:
+        found = once(settings, layout, (capture, config), asked, folder)
+        if found != NO_MEMORY or asked.size > MOST:
+            return found
+        print(f"{board.name}: {NO_MEMORY} with {format_size(asked.size)}", file=sys.stderr)
+        asked = replace(asked, size=align_up(asked.size * 5 // 4, 2 << 20))
+
+
+def once(
+    settings: Settings, layout: Layout, whole: tuple[Path, Path], asked: CrashKernel, folder: Path
+) -> Result | str:
+    """Crash a board once with a kernel, its config and this much memory."""
+    board, own, capture = layout.board, layout.set, whole[0]
     target = steps.open_userland(settings, board.arch)
-    made: SetFiles = variant(own, board, target, folder / "set", capture=(capture, config), crash=asked)
+    made: SetFiles = variant(own, board, target, folder / "set", capture=whole, crash=asked)
     options = Options(qemu=settings.qemu)
     verdict = run_crashtest(board, made, target, TRIGGERS["sysrq"], folder / "crash", options)
     if not verdict.passed or verdict.times.dmesg is None or verdict.times.vmcore is None:

@@ -30,8 +30,10 @@ KERNEL = 2 * MIB
 PROGRAMS = 5 * MIB // 2
 """What makedumpfile and a shell need. With 1.9 MiB they ran out of memory, with 3.8 MiB they did not."""
 _MARGIN = 2 * MIB
-_DRIVERS = 3
-"""A kernel's drivers take up to a third of its size when they start: a distribution's 22 MiB armv7 kernel took 7."""
+_WIDE = 8 * MIB
+"""A kernel that is larger has drivers for any board. When they start they take a large part of its size again: a
+distribution's 22 MiB armv7 kernel took 7, arm64's defconfig of 45 MiB on an i.MX 8M Plus more
+than 16; with 36 it captured."""
 _BITMAP = 8 * memory.PAGE // 2
 """makedumpfile has two bits for each page of RAM."""
 
@@ -62,7 +64,7 @@ class Parts:
     @property
     def margin(self) -> int:
         """What to reserve beyond the smallest region that works."""
-        return align_up(max(_MARGIN, self.kernel // _DRIVERS), STEP)
+        return align_up(self.kernel * 4 // 5 if self.kernel > _WIDE else _MARGIN, STEP)
 
     @property
     def load_size(self) -> int:

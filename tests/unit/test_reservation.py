@@ -98,9 +98,9 @@ def test_more_of_anything_never_needs_less() -> None:
 
 
 def test_a_kernel_with_many_drivers_gets_more_to_spare() -> None:
-    """A distribution's armv7 kernel of 22 MiB took 7 MiB beyond its own size and the initramfs."""
+    """arm64's defconfig, of 45 MiB, took more than 16 MiB beyond its own size and the initramfs, and 36 were enough."""
     assert PARTS.margin == 2 * MIB
-    assert replace(PARTS, kernel=22 * MIB).margin == 8 * MIB
+    assert replace(PARTS, kernel=45 * MIB).margin == 36 * MIB
 
 
 def test_what_is_computed_satisfies_the_rule_and_one_step_less_than_the_smallest_does_not(build: Build) -> None:
