@@ -1,4 +1,4 @@
-"""What the shipped boards' sets are like, and how their crashes went: the tables of docs/boards.md.
+"""What the shipped boards' sets are like, and how their crashes went: the tables of docs/boards.md and docs/derived.md.
 
 Usage: boards.py OUT [DEFCONFIG_KERNEL ...]
 
@@ -19,7 +19,7 @@ from kdumpbuild import resources
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.size import format_size
 from kdumpbuild.build.imageset import reserved
-from kdumpbuild.build.layout import SetFiles
+from kdumpbuild.build.layout import Layout, SetFiles
 
 if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
@@ -63,6 +63,17 @@ def sizes(out: Path, boards: list[Board], defconfigs: dict[str, int]) -> None:
         )
 
 
+def derived(out: Path, boards: list[Board]) -> None:
+    """Print a line for each board: the options that were derived from its device tree."""
+    print("| board | derived |")
+    print("|---|---|")
+    for board in boards:
+        fragment = Layout(out, out, board).derived("capture")
+        if fragment.is_file():
+            symbols = re.findall(r"^CONFIG_(\w+)=y$", fragment.read_text(encoding="utf-8"), re.MULTILINE)
+            print(f"| {board.name} | {len(symbols)}: {', '.join(symbols)} |")
+
+
 def crashes(out: Path, boards: list[Board]) -> None:
     """Print a line for each crash."""
     print("| board | trigger | QEMU | result | RAM | capture init after | panic to dmesg | panic to vmcore | vmcore |")
@@ -82,12 +93,14 @@ def crashes(out: Path, boards: list[Board]) -> None:
 
 
 def main(out: Path, kernels: list[Path]) -> None:
-    """Print both tables."""
+    """Print the tables."""
     boards = [load_board(path) for path in sorted(resources.BOARDS.glob("*.toml"))]
     boards.sort(key=lambda board: (board.arch.name, board.machine is None, board.name))
     sizes(out, boards, {kernel.name: kernel.stat().st_size for kernel in kernels})
     print()
     crashes(out, boards)
+    print()
+    derived(out, boards)
 
 
 if __name__ == "__main__":
