@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild import resources
 from kdumpbuild.board import network
 from kdumpbuild.board.arch import ARCHES
+from kdumpbuild.board.cmdline import unusable
 from kdumpbuild.board.logs import read_logs
 from kdumpbuild.board.model import (
     FORMAT,
@@ -26,6 +27,7 @@ from kdumpbuild.board.model import (
     parse_bank,
 )
 from kdumpbuild.board.panic import read_panic
+from kdumpbuild.board.partition import disk_and_number
 from kdumpbuild.board.size import format_size, parse_size
 from kdumpbuild.board.tables import UNANSWERED, Source, Table
 from kdumpbuild.errors import Fault, UserError, nearest, user_error
@@ -191,8 +193,7 @@ def _other_disk(root: str, dump: Dump) -> bool:
     """Whether the capture system certainly runs from another disk than that of the dump target."""
     if not root or dump.network is not None or dump.target == "mtd":
         return bool(root)
-    both = [re.sub(r"p?\d+$", "", device) for device in (root, dump.device) if device.startswith("/dev/")]
-    return len(set(both)) > 1
+    return len({disk_and_number(device)[0] for device in (root, dump.device) if device.startswith("/dev/")}) > 1
 
 
 def _drivers(table: Table | None) -> Drivers | None:
@@ -294,11 +295,14 @@ def _capture(table: Table | None, path: Path) -> Capture:
                     "a disk's /dev/mmcblk0p2, PARTUUID= or PARTLABEL=; the rest takes programs to find")  # fmt: skip
     if not root and "root_filesystem" in table:
         table.fault("root_filesystem", "has no meaning without root", 'write root = "/dev/mmcblk0p2", or leave it out')
+    cmdline = table.text("cmdline", default="")
+    for what in unusable(cmdline, rooted=bool(root)):
+        table.fault("cmdline", what, "leave it out")
     capture = Capture(
         kernel=table.text("kernel", default="own", choices=("own", "same")),
         fragments=_fragments(table, path),
         console=table.text("console", hint='the console of the capture kernel: "ttyS0,115200"'),
-        cmdline=table.text("cmdline", default=""),
+        cmdline=cmdline,
         root=root,
         root_filesystem=table.text("root_filesystem", default="ext4", choices=_ROOT_FILESYSTEMS),
     )

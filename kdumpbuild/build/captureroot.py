@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SET_FOLDER = "usr/lib/kdumpbuild"
 """Where the image set lies in the product's file system."""
 FOLDER = f"{SET_FOLDER}/capture-root"
+"""Where the capture system lies in it."""
 CHECKSUMS = "SHA256SUMS"
 """The file in it that ``kdump-load`` verifies it by."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdumpbuild.board import logs, panic
 from kdumpbuild.board.network import Network
 from kdumpbuild.build.captureroot import FOLDER
-from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.errors import user_error
 from kdumpbuild.render import render
 
 if TYPE_CHECKING:
@@ -27,21 +27,13 @@ _ROOTWAIT_LIMIT = (6, 6)
 """First kernel that takes a number of seconds in rootwait= (commit 45071e1c2897)."""
 _ROOT_DELAY = 5
 """Seconds that an older one is given to find its root device: it always takes them all."""
-# Arguments that belong to the production kernel and break or waste the capture kernel's memory.
-_FORBIDDEN = {
-    "crashkernel": "it would reserve the capture kernel's own memory",
-    "elfcorehdr": "kexec adds it",
-    "mem": "kexec adds it",
-}
-_OF_ROOT = ("root", "rootfstype", "rootwait", "rootdelay", "init", "rdinit")
 
 
 def capture_cmdline(board: Board, config: Mapping[str, str], version: Version = ()) -> str:
     """Return the capture kernel's command line for its config (``CONFIG_X`` to value) and version.
 
     Arguments that this kernel does not know are left out. ``panic=`` is always there: without it a capture that fails
-    hangs for ever (Linux, PANIC_TIMEOUT defaults to 0). Raises UserError when the board's own arguments cannot be used
-    or the line is too long.
+    hangs for ever (Linux, PANIC_TIMEOUT defaults to 0). Raises UserError when the line is too long.
     """
     def on(symbol: str) -> bool:
         return config.get(f"CONFIG_{symbol}", "n") != "n"
@@ -69,30 +61,14 @@ def capture_cmdline(board: Board, config: Mapping[str, str], version: Version = 
     arguments += [argument for argument, wanted in candidates.items() if wanted]
     arguments += [*_start(board, version), *board.capture.cmdline.split()]
     line = " ".join(arguments)
-    where = board.where("capture", "cmdline")
-    forbidden = _FORBIDDEN | (dict.fromkeys(_OF_ROOT, "capture.root gives it") if board.capture.root else {})
-    faults = [
-        Fault(f"capture.cmdline: {name}= cannot be used", where=where, why=why, hint="leave it out")
-        for name, why in forbidden.items()
-        if any(argument.split("=", 1)[0] == name for argument in board.capture.cmdline.split())
-    ]
-    if any(argument.startswith("panic=") and not argument[6:].strip("0") for argument in board.capture.cmdline.split()):
-        faults.append(
-            Fault("capture.cmdline: panic=0 cannot be used", where=where,
-                  why="a capture that fails would hang for ever", hint="leave it out: panic=5 is there")
-        )  # fmt: skip
     room = board.arch.command_line_size - 1 - _KEXEC_APPENDS
     if len(line.encode()) > room:
-        faults.append(
-            Fault(
-                f"capture.cmdline: the whole line has {len(line.encode())} bytes, {room} fit",
-                where=where,
-                why=f"{board.arch.name} kernels take {board.arch.command_line_size} bytes, and kexec adds its own",
-                hint=f"shorten it; the whole line: {line}",
-            )
+        raise user_error(
+            f"capture.cmdline: the whole line has {len(line.encode())} bytes, {room} fit",
+            where=board.where("capture", "cmdline"),
+            why=f"{board.arch.name} kernels take {board.arch.command_line_size} bytes, and kexec adds its own",
+            hint=f"shorten it; the whole line: {line}",
         )
-    if faults:
-        raise UserError(*faults)
     return line
 
 

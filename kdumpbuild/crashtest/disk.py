@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdumpbuild import run
+from kdumpbuild.board.partition import disk_and_number
 from kdumpbuild.board.size import human
 from kdumpbuild.errors import user_error
 from kdumpbuild.files import sha256, writing
@@ -35,7 +36,6 @@ _OVERHEAD = 64 << 20
 _MEBIBYTE = 1 << 20
 _ROOT_SIZE = 64 << 20
 """Bytes of the product's file system: the capture system, the image set, a shell."""
-_PARTITION = re.compile(r"/dev/(?:(?:mmcblk\d+|nvme\d+n\d+|loop\d+)p|(?:[shv]|xv)d[a-z]+)(\d+)")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def place_of(device: str) -> Place:
         return Place(partition=1, name=value)
     if key == "LABEL":
         return Place(label=value)
-    match = _PARTITION.fullmatch(device)
-    return Place(partition=int(match[1]) if match else 0)
+    return Place(partition=disk_and_number(device)[1])
 
 
 def place_beside(root: str, device: str) -> Place | None:
@@ -82,8 +81,8 @@ def place_beside(root: str, device: str) -> Place | None:
     place, before = place_of(device), place_of(root)
     if device.startswith(("LABEL=", "PARTLABEL=")):
         place = replace(place, partition=before.partition + 1)
-    same_disk = not device.startswith("/dev/") or not root.startswith("/dev/") or _disk_of(device) == _disk_of(root)
-    if not 0 < before.partition < place.partition or not same_disk:
+    disks = {disk_and_number(name)[0] for name in (root, device) if name.startswith("/dev/")}
+    if not 0 < before.partition < place.partition or len(disks) > 1:
         return None
     return replace(place, root=before.partition, root_name=before.name)
 
@@ -107,10 +106,6 @@ def why_no_root(board: Board) -> str:
     return ""
 
 
-def _disk_of(device: str) -> str:
-    return re.sub(r"p?\d+$", "", device)
-
-
 def make_root(image: Path, content: Path, *, filesystem: str, place: Place) -> None:
     """Make the product's file system on its partition of a disk image, from a folder. Raises UserError."""
     what, offset = "make the product's file system", place.root * _MEBIBYTE
@@ -119,7 +114,11 @@ def make_root(image: Path, content: Path, *, filesystem: str, place: Place) -> N
         return
     packed = image.with_name("root.squashfs")
     run.run(["mksquashfs", content, packed, "-quiet", "-no-progress", "-noappend", "-all-root"], what=what)
-    # What runs on the target has a few MiB: it fits.
+    if packed.stat().st_size > _ROOT_SIZE:
+        raise user_error(
+            f"{human(packed.stat().st_size)} do not fit into the product's partition of {human(_ROOT_SIZE)}",
+            where=str(packed), hint="the crash test is for capture kernels of a few MiB",
+        )  # fmt: skip
     run.run(["dd", f"if={packed}", f"of={image}", "bs=1M", f"seek={place.root}", "conv=notrunc"], what=what)
     packed.unlink()
 

@@ -215,4 +215,5 @@ def _number(cells: tuple[int, ...]) -> int:
 
 
 def _damaged(name: str, why: str) -> UserError:
-    return malformed("damaged device tree blob", where=name, why=why)
+    hint = "copy it again, whole: `dtc -I dtb -O dts` says nothing bad of a good one"
+    return malformed("damaged device tree blob", where=name, why=why, hint=hint)

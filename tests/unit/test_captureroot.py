@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ import pytest
 from kdumpbuild import resources, run
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.board.network import Network
+from kdumpbuild.board.partition import disk_and_number
 from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.build.scripts import capture_cmdline
 from kdumpbuild.crashtest import disk
@@ -143,10 +146,9 @@ def test_two_that_are_not_so_on_one_disk(root: str, device: str) -> None:
 
 @pytest.mark.parametrize("argument", ["rootwait", "root=/dev/vda3", "init=/sbin/init", "rdinit=/init"])
 def test_the_boards_arguments_do_not_start_something_else(tmp_path: Path, argument: str) -> None:
-    one = board(tmp_path, "/dev/vda1")
-    one = replace(one, capture=replace(one.capture, cmdline=argument))
-    with pytest.raises(UserError, match=rf"gateway\.toml:\d+.*{argument.partition('=')[0]}= cannot be used"):
-        capture_cmdline(one, {})
+    name = argument.partition("=")[0]
+    with pytest.raises(UserError, match=rf"gateway\.toml:\d+: capture\.cmdline: {name} cannot be used"):
+        board(tmp_path, "/dev/vda1", more=f'cmdline = "{argument}"')
 
 
 @pytest.mark.parametrize(
@@ -192,3 +194,35 @@ def test_what_the_crash_test_cannot_make_is_told(tmp_path: Path, change: dict[st
 
 def test_nothing_stands_in_for_a_product_with_its_own_disk(tmp_path: Path) -> None:
     assert "runs from the product's file system" in why_not(board(tmp_path, "/dev/vda1"))
+
+
+def test_a_squashfs_lies_on_its_partition_or_is_refused(tmp_path: Path) -> None:
+    if shutil.which("mksquashfs") is None:
+        pytest.skip("no mksquashfs: apt install squashfs-tools")
+    image, content = tmp_path / "disk.img", tmp_path / "content"
+    place = disk.Place(partition=2, root=1)
+    content.mkdir()
+    (content / "file").write_text("system")
+    disk.make_disk(image, tmp_path / "content", filesystem="ext4", size=128 * MIB, place=place)
+    dumps = run.run(["dumpe2fs", "-h", place.of(image)], what="look")
+    disk.make_root(image, content, filesystem="squashfs", place=place)
+    with image.open("rb") as stream:
+        stream.seek(MIB)
+        assert stream.read(4) == b"hsqs"
+    (content / "large").write_bytes(os.urandom(65 * MIB))
+    with pytest.raises(UserError, match=r"do not fit into the product's partition of 64\.0 MiB"):
+        disk.make_root(image, content, filesystem="squashfs", place=place)
+    assert run.run(["dumpe2fs", "-h", place.of(image)], what="look") == dumps
+
+
+@pytest.mark.parametrize(
+    ("device", "found"),
+    [
+        ("/dev/mmcblk0p12", ("/dev/mmcblk0", 12)), ("/dev/nvme0n1p2", ("/dev/nvme0n1", 2)),
+        ("/dev/sda3", ("/dev/sda", 3)), ("/dev/mmcblk1", ("/dev/mmcblk1", 0)),
+        ("/dev/vda", ("/dev/vda", 0)), ("LABEL=d1", ("LABEL=d1", 0)),
+        ("/dev/mmcblk0boot0", ("/dev/mmcblk0boot0", 0)),
+    ],
+)  # fmt: skip
+def test_which_disk_a_partition_is_of(device: str, found: tuple[str, int]) -> None:
+    assert disk_and_number(device) == found

@@ -137,13 +137,15 @@ def test_the_boards_arguments_come_last() -> None:
 
 
 @pytest.mark.parametrize("argument", ["crashkernel=8M", "elfcorehdr=0x1000", "mem=8M", "panic=0", "panic=00"])
-def test_arguments_that_break_a_capture_are_refused(argument: str) -> None:
-    one = board()
-    one = replace(one, capture=replace(one.capture, cmdline=f"quiet {argument}"))
+def test_arguments_that_break_a_capture_are_refused(argument: str, tmp_path: Path) -> None:
+    text = (resources.BOARDS / "arm-virt.toml").read_text(encoding="utf-8")
+    path = tmp_path / "gateway.toml"
+    path.write_text(text.replace("[capture]", f'[capture]\ncmdline = "quiet {argument}"'), encoding="utf-8")
     with pytest.raises(UserError) as caught:
-        capture_cmdline(one, {})
+        load_board(path)
     (fault,) = caught.value.faults
-    assert argument.split("=", 1)[0] in fault.what
+    assert f"capture.cmdline: {argument.partition('=')[0]}" in fault.what
+    assert fault.where == f"{path}:15"
     assert fault.hint
 
 
