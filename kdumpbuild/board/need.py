@@ -31,9 +31,9 @@ PROGRAMS = 5 * MIB // 2
 """What makedumpfile and a shell need. With 1.9 MiB they ran out of memory, with 3.8 MiB they did not."""
 _MARGIN = 2 * MIB
 _WIDE = 8 * MIB
-"""A kernel that is larger has drivers for any board. When they start they take a large part of its size again: a
-distribution's 22 MiB armv7 kernel took 7, arm64's defconfig of 45 MiB on an i.MX 8M Plus more
-than 16; with 36 it captured."""
+"""A kernel that is larger has drivers for any board, which take much of its size again when they start: those of a
+distribution's armv7 kernel of 22 MiB took 7, of arm64's defconfig of 45 MiB on an i.MX 8M Plus more than 16; with 36 it
+captured."""
 _BITMAP = 8 * memory.PAGE // 2
 """makedumpfile has two bits for each page of RAM."""
 
@@ -64,7 +64,7 @@ class Parts:
     @property
     def margin(self) -> int:
         """What to reserve beyond the smallest region that works."""
-        return align_up(self.kernel * 4 // 5 if self.kernel > _WIDE else _MARGIN, STEP)
+        return align_up(max(_MARGIN, self.kernel * 4 // 5 if self.kernel > _WIDE else self.kernel // 3), STEP)
 
     @property
     def load_size(self) -> int:
