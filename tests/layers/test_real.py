@@ -7,7 +7,7 @@ Nothing of them is fetched. BitBake runs with the build machine's own tools (met
 Debian's kernel source is the product's kernel. KDUMPBUILD_BUILT is an OUT in which `doit build` has built the boards:
 its production kernels are given to BitBake, and the capture kernels alone are compiled. BR2_FRAGMENTS is a folder
 with arm.config and arm64.config, parts of Buildroot's .config, and local.mk: a toolchain and sources that are there,
-for a whole build. The tests that compile kernels have the marker ``boot``.
+for a whole build, and a fakeroot for its file system. The tests that compile kernels have the marker ``boot``.
 """
 
 from __future__ import annotations
@@ -267,21 +267,38 @@ def test_kas_builds_with_our_files(yocto: Yocto, tmp_path: Path) -> None:
     assert "\nCONFIG_CRASH_DUMP=y\n" in config.read_text(encoding="utf-8")
 
 
+def board_of(arch: str, kind: str, folder: Path) -> str:
+    """Return the board that is shipped, or a file for one like it whose capture system runs from its own partition."""
+    name = f"{arch}-virt"
+    if kind == "initramfs":
+        return name
+    text = (REPOSITORY / "kdumpbuild" / "boards" / f"{name}.toml").read_text(encoding="utf-8")
+    rooted = text.replace("[capture]", '[capture]\nroot = "/dev/vda1"').replace('"/dev/vda"', '"/dev/vda2"')
+    assert rooted.count("/dev/vda") == 2
+    (folder / "gateway.toml").write_text(rooted, encoding="utf-8")
+    return str(folder / "gateway.toml")
+
+
+KINDS = ("initramfs", "root")
+"""Where the capture system comes from."""
+
+
 @needs_bitbake
 @pytest.mark.boot
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("arch", MACHINES)
-def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_path: Path) -> None:
+def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, kind: str, tmp_path: Path) -> None:
     yocto = Yocto(tmp_path / "build", arch)
-    board = f"{arch}-virt"
-    built = BUILT / "work" / board / "kernel-production" if BUILT else None
-    asked(yocto, f'KDUMP_KERNEL_BUILD = "{built}"' if built else "")
+    board = board_of(arch, kind, tmp_path)
+    built = BUILT / "work" / f"{arch}-virt" / "kernel-production" if BUILT else None
+    asked(yocto, f'KDUMP_KERNEL_BUILD = "{built}"' if built else "", board=board)
     done = yocto.bitbake("kdump-image")
     assert done.returncode == 0, done.stdout
     made = yocto.deployed() / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     manifest = json.loads((made / "manifest.json").read_text(encoding="utf-8"))
     production = built or yocto.deployed() / "kdump-production"
-    assert manifest["board"] == board
+    assert manifest["board"] == Path(board).stem
     assert (made / "debug" / "vmlinux").read_bytes() == (production / "vmlinux").read_bytes()
     assert b"KDUMP_RELEASE=''" not in (made / "kdump-load.conf").read_bytes()
     packages = workdir(yocto.folder, "kdump-image") / "packages-split"
@@ -293,8 +310,20 @@ def test_the_image_set_is_built_packaged_deployed_and_captures(arch: str, tmp_pa
     assert len(split["kdump-image"] & {"kdump", "kdump.service"}) == 1
     assert {"kdump-collect", "kdump-collect.conf", "kdump-ctl"} <= split["kdump-image-collect"]
     assert not split["kdump-image"] & split["kdump-image-collect"]
-    assert split["kdump-image"] | split["kdump-image-collect"] >= INSTALLED
+    installed = split["kdump-image"] | split["kdump-image-collect"]
+    assert installed >= (INSTALLED if kind == "initramfs" else INSTALLED - {"initramfs.cpio.gz"})
+    root = packages / "kdump-image" / "usr" / "lib" / "kdumpbuild" / "capture-root"
+    assert root.is_dir() is (kind == "root")
+    if kind == "root":
+        sums_hold(root)
     captures(board, made, tmp_path)
+
+
+def sums_hold(root: Path) -> None:
+    """What the loader verifies: nothing stripped a program of the capture system, or took one away."""
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=root, check=True)
+    assert os.access(root / "init", os.X_OK)
+    assert (root / "bin" / "busybox").is_file()
 
 
 def captures(board: str, image_set: Path, folder: Path) -> None:
@@ -302,7 +331,7 @@ def captures(board: str, image_set: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "kdumpbuild", "doit", "crashtest", f"BOARD={board}", f"IMAGE_SET={image_set}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"PASS  {board} sysrq" in done.stdout
+    assert f"PASS  {Path(board).stem} sysrq" in done.stdout
 
 
 def buildroot(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -356,13 +385,16 @@ def test_a_wrong_board_stops_the_build_at_once(tmp_path: Path) -> None:
 @needs_buildroot
 @pytest.mark.boot
 @pytest.mark.skipif(BR2_FRAGMENTS is None, reason="BR2_FRAGMENTS does not name a toolchain and sources that are there")
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("arch", MACHINES)
-def test_buildroot_builds_and_installs_a_set_that_captures(arch: str, tmp_path: Path) -> None:
+def test_buildroot_builds_and_installs_a_set_that_captures(arch: str, kind: str, tmp_path: Path) -> None:
     out = tmp_path / "o"
+    board = board_of(arch, kind, tmp_path)
     assert buildroot(out, f"kdump_qemu_{arch}_defconfig").returncode == 0
     assert BR2_FRAGMENTS
     with (out / ".config").open("a", encoding="utf-8") as config:
         config.write((BR2_FRAGMENTS / f"{arch}.config").read_text(encoding="utf-8"))
+        config.write(f'BR2_PACKAGE_KDUMPBUILD_BOARD="{board}"\n')
     shutil.copy(BR2_FRAGMENTS / "local.mk", out)
     assert buildroot(out, "olddefconfig").returncode == 0
     done = buildroot(out, "kdumpbuild")
@@ -370,8 +402,15 @@ def test_buildroot_builds_and_installs_a_set_that_captures(arch: str, tmp_path: 
     made = out / "images" / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     installed = {path.name for path in (out / "target" / "usr" / "lib" / "kdumpbuild").iterdir()}
-    assert installed == {ARCHES[arch].image, *INSTALLED}
+    assert installed == {ARCHES[arch].image, *INSTALLED} - ({"initramfs.cpio.gz"} if kind == "root" else set())
+    if kind == "root":
+        # It comes into the file system when that is made, behind Buildroot's stripping.
+        done = buildroot(out, "rootfs-tar")
+        assert done.returncode == 0, done.stderr[-4000:]
+        unpack = ["tar", "-C", str(tmp_path), "-xf", str(out / "images" / "rootfs.tar"), "./usr/lib/kdumpbuild"]
+        subprocess.run(unpack, check=True)
+        sums_hold(tmp_path / "usr" / "lib" / "kdumpbuild" / "capture-root")
     for name in ("S10kdump", "S11kdump-collect"):
         assert os.access(out / "target" / "etc" / "init.d" / name, os.X_OK)
     assert (out / "target" / "usr" / "sbin" / "kdump-ctl").is_file()
-    captures(f"{arch}-virt", made, tmp_path)
+    captures(board, made, tmp_path)
