@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdumpbuild.build.imageset import reserved
+from kdumpbuild.crashtest.protocol import Means
 from kdumpbuild.crashtest.runner import TARGET_FOLDER, Options, run_crashtest
 from kdumpbuild.crashtest.triggers import TRIGGERS
 from kdumpbuild.errors import user_error
@@ -92,13 +93,15 @@ def attempt(
 
 
 def crash_with(
-    board: Board, image_set: SetFiles, userland: Userland, work: Path, qemu: Path | None, size: int
-) -> Verdict:
+    board: Board, image_set: SetFiles, userland: Userland, work: Path, qemu: Path | None, size: int,
+    means: Means | None = None,
+) -> Verdict:  # fmt: skip
     """Crash once with ``size`` bytes reserved, which the load script takes for enough."""
     conf = work / "kdump-load.conf"
     work.mkdir(parents=True, exist_ok=True)
     text = image_set.load_conf.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("KDUMP_CRASHKERNEL_BYTES=")]
     conf.write_text("\n".join([*lines, f"KDUMP_CRASHKERNEL_BYTES={size}", ""]), encoding="utf-8")
-    options = Options(crashkernel=size, qemu=qemu, install={f"{TARGET_FOLDER}/{image_set.load_conf.name}": conf})
+    install = {f"{TARGET_FOLDER}/{image_set.load_conf.name}": conf}
+    options = Options(crashkernel=size, qemu=qemu, install=install, means=means or Means())
     return run_crashtest(board, image_set, userland, TRIGGERS["sysrq"], work / "crash", options)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
 
 FILESYSTEMS = ("ext2", "ext3", "ext4")
+"""Those that the host fills and reads: e2fsprogs can do both to an image."""
 
 # The features that kernels from 5.10 on know. mke2fs's own default grows with its release.
 _FEATURES = {
@@ -30,12 +31,13 @@ _FEATURES = {
             "large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
 }  # fmt: skip
 
+_WHAT = "make the test machine's disk"
 _SQUASHFS = "squashfs"
 _OVERHEAD = 64 << 20
 """Bytes for the file system itself and what the host writes besides."""
 _MEBIBYTE = 1 << 20
-_ROOT_SIZE = 64 << 20
-"""Bytes of the product's file system: the capture system, the image set, a shell."""
+_ROOT_SIZE = 128 << 20
+"""Bytes of the product's file system: the capture system, the image set, a shell. An F2FS of half of that is full."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,15 @@ def place_beside(root: str, device: str) -> Place | None:
 
 def why_no_root(board: Board) -> str:
     """Return why the product's file system cannot be put on the test machine's disk; empty when it can, or need not."""
-    root, kind, dump = board.capture.root, board.capture.root_filesystem, board.dump
+    root, dump = board.capture.root, board.dump
     if not root:
         return ""
     if dump.network is not None:
         return "the dump goes to a server, and the test has no disk for the product"
     if dump.target != "filesystem":
         return "the test has one disk, and it is the dump target, which has no file system"
-    if kind not in (*FILESYSTEMS, _SQUASHFS):
-        return f"a {kind} file system cannot be made here"
+    if dump.filesystem == "ubifs":
+        return "the test has one disk, and it is flash"
     if place_beside(root, dump.device) is None:
         return (
             f"it makes one disk, with the product's file system on a partition before that of the dumps: {root} and\n"
@@ -109,6 +111,9 @@ def why_no_root(board: Board) -> str:
 def make_root(image: Path, content: Path, *, filesystem: str, place: Place) -> None:
     """Make the product's file system on its partition of a disk image, from a folder. Raises UserError."""
     what, offset = "make the product's file system", place.root * _MEBIBYTE
+    if filesystem == "f2fs":
+        insert(image, offset, _ROOT_SIZE, make_command("f2fs"), ["sload.f2fs", "-f", content])
+        return
     if filesystem != _SQUASHFS:
         _make(filesystem, image, content, offset, [f"{_ROOT_SIZE >> 10}k"])
         return
@@ -126,25 +131,50 @@ def make_root(image: Path, content: Path, *, filesystem: str, place: Place) -> N
 def make_disk(image: Path, content: Path, *, filesystem: str, size: int, place: Place | None = None) -> None:
     """Make a disk image of ``size`` bytes whose file system holds a copy of the folder ``content``.
 
-    Raises UserError when mke2fs is missing, the file system is none that can be made here, or there is no space.
+    ``filesystem`` is one of :data:`FILESYSTEMS`. Raises UserError when mke2fs is missing, or there is no space.
     """
     place = place or Place()
-    if filesystem not in FILESYSTEMS:
-        raise user_error(
-            f"the crash test cannot make a {filesystem} file system without root",
-            hint=f"give the board's [dump] filesystem = one of {', '.join(FILESYSTEMS)} for the test",
-        )
+    room = make_blank(image, size, place)
+    blocks = [f"{room >> 10}k"] if place.partition else []
+    _make(filesystem, image, content, place.offset, blocks, place.label)
+
+
+def make_blank(image: Path, size: int, place: Place) -> int:
+    """Make a disk image of ``size`` bytes with nothing but partitions. Return the bytes that there are at ``place``.
+
+    Raises UserError when there is no space, or sfdisk is missing.
+    """
     with writing(image):
         check_space(image.parent, _OVERHEAD)
         image.unlink(missing_ok=True)
         with image.open("wb") as stream:
             stream.truncate(size)
-    blocks = []
-    if place.partition:
-        _partition(image, place)
-        # The backup of the partition table is behind the last partition.
-        blocks = [f"{(size - place.offset - _MEBIBYTE) >> 10}k"]
-    _make(filesystem, image, content, place.offset, blocks, place.label)
+    if not place.partition:
+        return size
+    _partition(image, place)
+    # The backup of the partition table is behind the last partition.
+    return size - place.offset - _MEBIBYTE
+
+
+def make_command(filesystem: str, label: str = "") -> list[str]:
+    """Return the command that makes an empty F2FS or FAT file system, without the device."""
+    if filesystem == "f2fs":
+        # Nothing to discard in a file that has holes.
+        return ["mkfs.f2fs", "-q", "-f", "-t", "0", *(["-l", label] if label else [])]
+    return ["mkfs.vfat", *(["-n", label] if label else [])]
+
+
+def insert(image: Path, offset: int, size: int, *commands: Sequence[str | Path]) -> None:
+    """Put a file system of ``size`` bytes into a disk image; ``commands`` make it, with its file's name behind them."""
+    made = image.with_name(f"{image.stem}-part{image.suffix}")
+    with writing(made):
+        with made.open("wb") as stream:
+            stream.truncate(size)
+        for command in commands:
+            run.run([*command, made], what=_WHAT)
+        place = ["bs=1M", f"seek={offset // _MEBIBYTE}", "conv=notrunc,sparse"]
+        run.run(["dd", f"if={made}", f"of={image}", *place], what=_WHAT)
+    made.unlink()
 
 
 def _make(
@@ -155,7 +185,7 @@ def _make(
     run.run(
         ["mke2fs", "-q", "-F", "-t", filesystem, "-O", _FEATURES[filesystem], "-N", "512", "-E", options,
          *(["-L", label] if label else []), "-d", content, image, *blocks],
-        what="make the test machine's disk",
+        what=_WHAT,
     )  # fmt: skip
 
 

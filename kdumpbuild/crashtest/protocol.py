@@ -10,7 +10,10 @@ Files in :data:`FOLDER` of the dump target, each with lines of ``key=value``:
 ``load.log``
     what the load script printed;
 ``records/``
-    what other ways kept of the log over the reset (pstore, an MTD partition), read at the second time.
+    what other ways kept of the log over the reset (pstore, an MTD partition), read at the second time;
+``fetched``
+    there when the machine has copied the dumps to the test's own disk, which it does for a file system that only a
+    kernel can read.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 FOLDER = "crashtest"
 COLLECTED = "collected"
 """What kdump-collect and kdump-ctl said, in :data:`FOLDER`."""
+FETCHED = "fetched"
+"""The file in :data:`FOLDER` that says that the dumps were copied to the test's own disk."""
 RECORDS = "records"
 """The folder with other ways' records, in :data:`FOLDER`."""
 MARKER_LENGTH = 15

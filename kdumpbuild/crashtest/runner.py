@@ -29,6 +29,7 @@ from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.initramfs import with_files
 from kdumpbuild.build.scripts import OVERLAY
 from kdumpbuild.crashtest import disk, report, ring
+from kdumpbuild.crashtest.carried import is_carried, make_empty
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
@@ -43,7 +44,7 @@ from kdumpbuild.crashtest.machine import (
     too_old,
     with_overlay,
 )
-from kdumpbuild.crashtest.protocol import FOLDER, RECORDS, Means, plan_text, read_boot_record
+from kdumpbuild.crashtest.protocol import FETCHED, FOLDER, RECORDS, Means, plan_text, read_boot_record
 from kdumpbuild.crashtest.server import serving
 from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_root, write_system
 from kdumpbuild.crashtest.verdict import Evidence, Verdict, judge
@@ -119,6 +120,11 @@ class Work:
         return self.folder / "plan.img"
 
     @property
+    def reading(self) -> Path:
+        """What the machine printed when it was started again, only to read the dump target."""
+        return self.folder / "reading.log"
+
+    @property
     def initramfs(self) -> Path:
         """The production system."""
         return self.folder / "production.cpio.gz"
@@ -165,7 +171,7 @@ class Work:
             shutil.rmtree(folder, ignore_errors=True)
         wanted = (
             self.console, self.disk, self.plan, self.initramfs, self.capture, self.checksums, self.load_conf,
-            self.result, self.report,
+            self.result, self.report, self.reading,
         )  # fmt: skip
         for file in wanted:
             file.unlink(missing_ok=True)
@@ -251,19 +257,23 @@ def _run_with(
         args=(*_watchdog(board, options), *(server.qemu_args if server else ()), *options.qemu_args),
         qemu=options.qemu,
         arguments=_text(image_set.boot_arguments), overlay=overlay if overlay.is_file() else None,
-        plan=None if board.dump.target == "filesystem" else work.plan,
+        plan=work.plan if board.dump.target != "filesystem" or is_carried(board) else None,
     )  # fmt: skip
     boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
     ran = run_machine(board, boot, log=work.console, deadline=deadline)
     dumps_folder = work.target / board.dump.directory
     after = _read_target(server, board, work, dumps_folder)
+    first, second = (read_boot_record(work.target / FOLDER / f"boot-{number}") for number in (1, 2))
+    if is_carried(board) and not (work.target / FOLDER / FETCHED).exists():
+        # The machine did not come back to do it.
+        run_machine(board, boot, log=work.reading, deadline=_MARGIN)
+        after = _read_target(server, board, work, dumps_folder)
     dumps = find_dumps(dumps_folder)
-    first = read_boot_record(work.target / FOLDER / "boot-1")
     witness = Witness(
         console=ran.console,
         first=first,
-        second=read_boot_record(work.target / FOLDER / "boot-2"),
+        second=second,
         load_log=_text(work.target / FOLDER / "load.log"),
         attempt=read_attempt(dumps_folder),
         crashkernel=region.size,
@@ -410,9 +420,13 @@ def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     dumps = work.content / board.dump.directory
     write_earlier_dump(dumps, marker)
     earlier = disk.tree_digest(dumps / EARLIER)
-    disk.make_disk(
-        work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=_place(board)
-    )
+    if is_carried(board):
+        make_empty(board, work.disk, size, _place(board))
+        plan = disk.Place(label=PLAN_LABEL)
+        disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE + size, place=plan)
+    else:
+        place = _place(board)
+        disk.make_disk(work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=place)
     return earlier
 
 
@@ -439,7 +453,9 @@ def _read_target(server: Server | None, board: Board, work: Work, dumps: Path) -
         server.fetch(board, dumps)
         return disk.tree_digest(dumps / EARLIER)
     if not board.dump.is_ring:
-        disk.read_disk(work.disk, (FOLDER, board.dump.directory), work.target, _place(board))
+        carried = is_carried(board)
+        source, place = (work.plan, None) if carried else (work.disk, _place(board))
+        disk.read_disk(source, (FOLDER, board.dump.directory), work.target, place)
         return disk.tree_digest(dumps / EARLIER)
     disk.read_disk(work.plan, (FOLDER,), work.target)
     with contextlib.suppress(UserError):  # no slot holds a dump: the verdict says what that means

@@ -10,6 +10,7 @@ from kdumpbuild import resources, run
 from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.build.initramfs import MTIME, base_entries
 from kdumpbuild.build.userland import TEST_PROGRAMS
+from kdumpbuild.crashtest.carried import is_carried
 from kdumpbuild.crashtest.protocol import FOLDER
 from kdumpbuild.files import writing
 
@@ -21,15 +22,19 @@ if TYPE_CHECKING:
     from kdumpbuild.build.userland import Userland
 
 PLAN_LABEL = "crashtest"
-"""Of the test's own disk, where the dump target has no file system."""
+"""Of the test's own disk, where the dump target has no file system, or none that the host can read."""
 
 
 def system_conf(board: Board, load: str) -> str:
     """Return what the first process has to know; ``load`` is the load script's path in the target."""
-    on_target = board.dump.target == "filesystem"
+    carried = is_carried(board)
+    on_target = board.dump.target == "filesystem" and not carried
     values = {
         "DEVICE": board.dump.device if on_target else f"LABEL={PLAN_LABEL}",
         "FILESYSTEM": board.dump.filesystem if on_target else "ext4",
+        "CARRIED": board.dump.device if carried else "",
+        "CARRIED_FILESYSTEM": board.dump.filesystem if carried else "",
+        "DIRECTORY": board.dump.directory,
         "DEVICE_TIMEOUT": str(board.dump.device_timeout),
         "ROOT": board.capture.root,
         "ROOT_FILESYSTEM": board.capture.root_filesystem,

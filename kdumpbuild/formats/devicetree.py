@@ -67,6 +67,8 @@ class DeviceTree:
     """Whether /chosen has a kaslr-seed that is not 0."""
     ramoops: tuple[str, ...]
     """Paths of the ramoops nodes."""
+    ubi: tuple[str, ...]
+    """Paths of the flash partitions that the kernel attaches to UBI by itself (drivers/mtd/ubi/build.c)."""
     watchdogs: tuple[tuple[str, tuple[str, ...]], ...]
     """Path and ``compatible`` of each node that looks like a watchdog and is enabled."""
     efi: bool
@@ -116,6 +118,7 @@ def facts_of(tree: Fdt) -> DeviceTree:
         stdout_compatible=console.strings("compatible") if console else (),
         kaslr_seed=bool(chosen and chosen.properties.get("kaslr-seed", b"").strip(b"\0")),
         ramoops=tuple(n.path for n in all_nodes if "ramoops" in n.strings("compatible") and n.enabled),
+        ubi=tuple(n.path for n in all_nodes if "linux,ubi" in n.strings("compatible") and n.enabled),
         watchdogs=tuple((n.path, n.strings("compatible")) for n in all_nodes if _is_watchdog(n)),
         efi=bool(chosen and "linux,uefi-system-table" in chosen.properties),
         linux_crash=tuple(

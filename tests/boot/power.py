@@ -18,9 +18,10 @@ from kdumpbuild.analysis import open_dump
 from kdumpbuild.analysis.ring import unpack_ring
 from kdumpbuild.build.imageset import reserved
 from kdumpbuild.crashtest import disk, ring
+from kdumpbuild.crashtest.carried import is_carried, make_empty
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, write_earlier_dump
 from kdumpbuild.crashtest.machine import Boot, machine_of, run_machine
-from kdumpbuild.crashtest.protocol import FOLDER, plan_text
+from kdumpbuild.crashtest.protocol import FETCHED, FOLDER, plan_text
 from kdumpbuild.crashtest.system import PLAN_LABEL, system_conf, write_system
 from kdumpbuild.crashtest.triggers import TRIGGERS
 from kdumpbuild.errors import UserError
@@ -60,13 +61,17 @@ class Rounds:
         self.random = random.Random(self.seed)  # noqa: S311  # no secret
         self.folder.mkdir(parents=True, exist_ok=True)
         self.storage = self.folder / "dump.img"
+        content = self.folder / "content"
         if self.board.dump.is_ring:
             ring.make_ring(self.storage, slots=self.board.dump.slots, size=self.board.dump.slots << 26,
                            erase=machine_of(self.board).erase_size, marker="cuts")  # fmt: skip
         else:
-            content = self.folder / "content"
             write_earlier_dump(content / self.board.dump.directory, "cuts")
-            disk.make_disk(self.storage, content, filesystem=self.board.dump.filesystem, size=256 << 20)
+            if is_carried(self.board):
+                size = machine_of(self.board).disk_size or 256 << 20
+                make_empty(self.board, self.storage, size, disk.place_of(self.board.dump.device))
+            else:
+                disk.make_disk(self.storage, content, filesystem=self.board.dump.filesystem, size=256 << 20)
         conf = system_conf(self.board, f"/{_INSTALL}/{self.image_set.load_script.name}")
         conf += f"DEVICE=LABEL={PLAN_LABEL}\nFILESYSTEM=ext4\n"
         install = {
@@ -75,26 +80,45 @@ class Rounds:
                          self.image_set.load_conf, self.image_set.checksums)
         }  # fmt: skip
         write_system(self.folder / "production.cpio.gz", self.userland, conf, install)
+        if is_carried(self.board):
+            self._carry(content)
         self.known = self._seen()
 
     def run(self, after: float | None, *, begin: str = _BEGIN) -> Console:
         """Boot and crash; cut the power so many seconds after a line with ``begin``, or never. Return the console."""
-        plan = self.folder / "plan.img"
-        content = self.folder / "plan"
-        shutil.rmtree(content, ignore_errors=True)
-        (content / FOLDER).mkdir(parents=True)
+        content = self._new_plan()
         (content / FOLDER / "plan").write_text(plan_text(TRIGGERS["sysrq"], "kdb-cuts"), encoding="utf-8")
-        disk.make_disk(plan, content, filesystem="ext4", size=16 << 20, place=disk.Place(label=PLAN_LABEL))
-        boot = Boot(
-            kernel=self.image_set.production_kernel, initramfs=self.folder / "production.cpio.gz",
-            disk=self.storage, plan=plan, crashkernel=reserved(self.image_set).argument,
-        )  # fmt: skip
         ran = run_machine(
-            self.board, boot, log=self.folder / "console.log", deadline=BOOT_TIME,
+            self.board, self._boot(content), log=self.folder / "console.log", deadline=BOOT_TIME,
             watch=None if after is None else lambda console: after if begin in console.lines[-1].text else None,
         )
         assert ran.console.crash is not None, f"the machine did not come back: see {self.folder / 'console.log'}"
         return ran.console
+
+    def _new_plan(self) -> Path:
+        content = self.folder / "plan"
+        shutil.rmtree(content, ignore_errors=True)
+        (content / FOLDER).mkdir(parents=True)
+        return content
+
+    def _boot(self, content: Path) -> Boot:
+        plan = self.folder / "plan.img"
+        disk.make_disk(plan, content, filesystem="ext4", size=256 << 20, place=disk.Place(label=PLAN_LABEL))
+        return Boot(
+            kernel=self.image_set.production_kernel, initramfs=self.folder / "production.cpio.gz",
+            disk=self.storage, plan=plan, crashkernel=reserved(self.image_set).argument,
+        )  # fmt: skip
+
+    def _carry(self, dumps: Path | None = None) -> None:
+        """Let the production system put dumps on the storage, if any, and copy what is there to the plan's disk."""
+        content = self._new_plan()
+        if dumps is not None:
+            shutil.copytree(dumps, content, dirs_exist_ok=True)
+        # As if it came back from a crash.
+        (content / FOLDER / "boot-1").touch()
+        run_machine(self.board, self._boot(content), log=self.folder / "reading.log", deadline=BOOT_TIME)
+        disk.read_disk(self.folder / "plan.img", (FOLDER, self.board.dump.directory), self.folder / "target")
+        assert (self.folder / "target" / FOLDER / FETCHED).exists(), f"not read: see {self.folder / 'reading.log'}"
 
     def cut(self, longest: float) -> str:
         """Lose power at a random moment of a capture that takes ``longest`` seconds. Return how far it had come.
@@ -139,6 +163,8 @@ class Rounds:
         dumps = target / self.board.dump.directory
         if self.board.dump.is_ring:
             unpack_ring(self.storage, dumps)
+        elif is_carried(self.board):
+            self._carry()
         else:
             disk.read_disk(self.storage, (self.board.dump.directory,), target)
         found = {}

@@ -158,6 +158,36 @@ def test_a_watchdog_that_is_shorter_than_the_capture_costs_the_dump_but_not_the_
     assert checks(verdict)["machine back in production"] is True
 
 
+def test_a_makedumpfile_that_is_killed_leaves_the_raw_memory(arm: Bench, tmp_path: Path) -> None:
+    """In the middle of its work, with a part of the dump written, as the kernel does it when memory ends."""
+    common = (resources.TEMPLATES / "initramfs/lib/common.sh").read_text()
+    assert common.count("\nlimited() (\n") == 1
+    common = common.replace("\nlimited() (\n", "\nlimited_in_time() (\n")
+    common += """
+limited() {
+	case $* in
+	*/vmcore.part*) ;;
+	*)
+		limited_in_time "$@"
+		return
+		;;
+	esac
+	shift
+	"$@" &
+	victim=$!
+	until [ -s "$dump/vmcore.part" ]; do :; done
+	kill -KILL "$victim"
+	wait "$victim"
+}
+"""
+    initramfs = with_files(arm.image_set.initramfs.read_bytes(), {"lib/kdump/common.sh": common.encode()})
+    verdict = changed(arm, tmp_path, files={arm.image_set.initramfs.name: initramfs}).crash()
+    assert verdict.passed, render(verdict)
+    assert verdict.form == "raw"
+    (dump,) = [path for path in (arm.work / "target/kdump").iterdir() if path.name == "0002"]
+    assert "makedumpfile ended with 137" in (dump / "status").read_text()
+
+
 # -- a dump target that is broken ---------------------------------------------------------------------------------
 
 BAD_SECTORS = range((32 << 11) + 1400, 1024 << 11, 1 << 11)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -120,7 +119,7 @@ def test_both_file_systems_are_on_one_disk(tmp_path: Path, root: str, device: st
     for folder in (system, dumps):
         (folder / folder.name).mkdir(parents=True)
         (folder / folder.name / "file").write_text(folder.name)
-    disk.make_disk(image, dumps, filesystem="ext4", size=128 * MIB, place=place)
+    disk.make_disk(image, dumps, filesystem="ext4", size=256 * MIB, place=place)
     disk.make_root(image, system, filesystem="ext4", place=place)
     disk.read_disk(image, ("dumps",), tmp_path / "back", place)
     assert (tmp_path / "back/dumps/file").read_text() == "dumps"
@@ -129,7 +128,7 @@ def test_both_file_systems_are_on_one_disk(tmp_path: Path, root: str, device: st
     partitions = json.loads(run.run(["sfdisk", "--json", image], what="look"))["partitiontable"]["partitions"]
     assert len(partitions) == place.partition
     assert partitions[place.root - 1].get("name", "") == place.root_name
-    assert partitions[place.root - 1]["size"] * 512 == 64 * MIB
+    assert partitions[place.root - 1]["size"] * 512 == 128 * MIB
     assert partitions[-1]["start"] * 512 == place.offset
 
 
@@ -176,7 +175,6 @@ def test_a_root_on_another_disk_takes_another_driver(tmp_path: Path, dump: str, 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"root_filesystem": "f2fs"}, "a f2fs file system cannot be made here"),
         ({"root": "/dev/vdb1"}, "/dev/vdb1 and\n/dev/vda2 do not say so"),
         ({"root": "PARTUUID=1-01"}, "PARTUUID=1-01 and\n/dev/vda2 do not say so"),
         ({}, ""),
@@ -187,6 +185,8 @@ def test_what_the_crash_test_cannot_make_is_told(tmp_path: Path, change: dict[st
     one = replace(one, capture=replace(one.capture, **change))  # type: ignore[arg-type]
     assert told in disk.why_no_root(one)
     assert bool(told) == bool(disk.why_no_root(one))
+    flash = replace(one, dump=replace(one.dump, filesystem="ubifs", device="ubi0:dumps"))
+    assert "it is flash" in disk.why_no_root(flash)
     for target in ("slots", "ssh"):
         other = replace(one, dump=replace(one.dump, target=target, network=Network("eth0", "dhcp")))
         assert disk.why_no_root(other)
@@ -196,21 +196,37 @@ def test_nothing_stands_in_for_a_product_with_its_own_disk(tmp_path: Path) -> No
     assert "runs from the product's file system" in why_not(board(tmp_path, "/dev/vda1"))
 
 
-def test_a_squashfs_lies_on_its_partition_or_is_refused(tmp_path: Path) -> None:
-    if shutil.which("mksquashfs") is None:
-        pytest.skip("no mksquashfs: apt install squashfs-tools")
+def test_an_f2fs_with_the_system_lies_on_its_partition(tmp_path: Path) -> None:
     image, content = tmp_path / "disk.img", tmp_path / "content"
     place = disk.Place(partition=2, root=1)
     content.mkdir()
     (content / "file").write_text("system")
-    disk.make_disk(image, tmp_path / "content", filesystem="ext4", size=128 * MIB, place=place)
+    (content / "link").symlink_to("file")
+    disk.make_disk(image, content, filesystem="ext4", size=256 * MIB, place=place)
+    disk.make_root(image, content, filesystem="f2fs", place=place)
+    part = tmp_path / "part"
+    with image.open("rb") as stream:
+        stream.seek(MIB)
+        part.write_bytes(stream.read(128 * MIB))
+    said = run.run(["fsck.f2fs", "--dry-run", "-t", part], what="look")
+    assert "|-- file" in said
+    assert "|-- link" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["content", "disk.img", "part"]
+
+
+def test_a_squashfs_lies_on_its_partition_or_is_refused(tmp_path: Path) -> None:
+    image, content = tmp_path / "disk.img", tmp_path / "content"
+    place = disk.Place(partition=2, root=1)
+    content.mkdir()
+    (content / "file").write_text("system")
+    disk.make_disk(image, tmp_path / "content", filesystem="ext4", size=256 * MIB, place=place)
     dumps = run.run(["dumpe2fs", "-h", place.of(image)], what="look")
     disk.make_root(image, content, filesystem="squashfs", place=place)
     with image.open("rb") as stream:
         stream.seek(MIB)
         assert stream.read(4) == b"hsqs"
-    (content / "large").write_bytes(os.urandom(65 * MIB))
-    with pytest.raises(UserError, match=r"do not fit into the product's partition of 64\.0 MiB"):
+    (content / "large").write_bytes(os.urandom(129 * MIB))
+    with pytest.raises(UserError, match=r"do not fit into the product's partition of 128\.0 MiB"):
         disk.make_root(image, content, filesystem="squashfs", place=place)
     assert run.run(["dumpe2fs", "-h", place.of(image)], what="look") == dumps
 

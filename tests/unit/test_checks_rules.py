@@ -113,6 +113,7 @@ def region(cmdline: str, ram: tuple[Bank, ...] = RAM_512M, **given: Any) -> Fact
 
 
 BOARD = load_board(BOARDS / "arm-virt.toml")
+UBIFS = replace(BOARD, dump=replace(BOARD.dump, filesystem="ubifs", device="ubi0:dumps"))
 DETECTORS = {c.symbol: "y" for c in CONDITIONS if c.symbol}
 ARGUMENTS = " ".join(boot_arguments(BOARD.panic, (6, 12), {f"CONFIG_{name}": "y" for name in DETECTORS}))
 MEMORY = 'memory@40000000 { device_type = "memory"; reg = <0x40000000 0x20000000>; };'
@@ -418,6 +419,14 @@ EXAMPLES: dict[str, tuple[Facts, Facts]] = {
             capture_cmdline=line("initcall_blacklist=x,ramoops_init"),
         ),
     ),
+    "KD106": (
+        arm(board=UBIFS, capture_cmdline=line("mtdparts=0.flash:64M(dumps)")),
+        arm(board=UBIFS, capture_cmdline=line("mtdparts=0.flash:64M(dumps) ubi.mtd=dumps")),
+    ),
+    "KD107": (
+        arm(board=BOARD, production=config(BLOCK="y")),
+        arm(board=BOARD, production=config(EXT4_FS="m")),
+    ),
 }  # fmt: skip
 
 RULES = {rule.id: rule for rule in all_rules()}
@@ -685,3 +694,19 @@ def test_what_a_server_needs_of_the_capture_kernel(target: str, needed: list[str
 
     assert found() == {f"{symbol} is not set" for symbol in needed}
     assert found(INET="y", NFS_V4="m") == ({"NFS_V4 is a module"} if target == "nfs" else set())
+
+
+def test_what_a_ubi_volume_needs() -> None:
+    def found(facts: Facts) -> set[str]:
+        return {f"{f.id} {f.what}" for f in check_facts(facts).findings if f.id in ("KD058", "KD106", "KD107")}
+
+    unknown = arm(board=UBIFS, capture=config(BLOCK="y", MTD_UBI="y"), production=config(UBIFS_FS="y"))
+    lost = "KD106 ubi0:dumps, and no ubi.mtd= for the capture kernel"
+    assert found(unknown) == {
+        "KD058 UBIFS_FS is not set", "KD107 MTD_UBI is not set in the production kernel", lost,
+    }  # fmt: skip
+    argument = replace(UBIFS, capture=replace(UBIFS.capture, cmdline="mtdparts=x:-(dumps) ubi.mtd=dumps"))
+    assert lost not in found(replace(unknown, board=argument))
+    node = 'flash { partition@0 { label = "dumps"; compatible = "linux,ubi"; }; };'
+    assert lost not in found(replace(unknown, dtb=tree(node)))
+    assert lost in found(replace(unknown, dtb=tree(node.replace("linux,ubi", "fixed"))))

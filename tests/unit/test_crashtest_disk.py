@@ -110,11 +110,6 @@ def test_a_disk_that_is_no_file_system_is_the_users_error(tmp_path: Path) -> Non
         disk.read_disk(image, ("kdump",), tmp_path / "back")
 
 
-def test_other_file_systems_are_refused(tmp_path: Path, content: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot make a f2fs file system(.|\n)*ext4"):
-        disk.make_disk(tmp_path / "d", content, filesystem="f2fs", size=32 * MIB)
-
-
 def test_a_lack_of_space_is_told_before(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no space left"):
         disk.check_space(tmp_path, 1 << 60)

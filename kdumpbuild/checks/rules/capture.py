@@ -216,12 +216,47 @@ def dump_filesystem(case: Case) -> Iterator[Hit]:
     not load into another kernel."""
     config, dump = case.capture, case.board.dump
     target = {"nfs": ("INET", "NFS_V4"), "ssh": ("INET",)}.get(dump.target, ("BLOCK", _DRIVERS.get(dump.filesystem)))
+    if dump.filesystem == "ubifs":
+        target = ("MTD_UBI", "UBIFS_FS")
     root = _DRIVERS[case.board.capture.root_filesystem] if case.board.capture.root else None
     for wanted in dict.fromkeys(filter(None, (*target, root))):
         if not config.builtin(wanted):
             what = "a module" if config.value(wanted) == "m" else "not set"
             use = f"; the capture system runs from {case.board.capture.root}" if wanted == root else ""
             yield Hit(f"{wanted} is {what}{use}", config.where(wanted))
+
+
+@rule(
+    "KD106", Severity.ERROR, "Nothing attaches the UBI volume that dumps go to",
+    needs=(Input.BOARD,),
+    advice='Write ubi.mtd= with the name of its flash partition into [capture] cmdline: "ubi.mtd=dumps".',
+    source="Linux, drivers/mtd/ubi/build.c, ubi_init_attach() and, since it knows of the device tree, ubi_notify_add()",
+)  # fmt: skip
+def unattached_ubi(case: Case) -> Iterator[Hit]:
+    """A UBI volume is there once its flash partition was attached: by an argument, by ubiattach of a running system,
+    or by the kernel where the partition's node says linux,ubi. The capture system runs no ubiattach. Without one of the
+    others it waits for a volume that never comes."""
+    board, cmdline, tree = case.board, case.facts.capture_cmdline, case.facts.dtb
+    words = cmdline.values("ubi.mtd") if cmdline else re.findall(r"\bubi\.mtd=(\S+)", board.capture.cmdline)
+    if board.dump.filesystem == "ubifs" and not words and not (tree and tree.ubi):
+        where = board.where("capture", "cmdline") if board.capture.cmdline else board.where("dump", "device")
+        yield Hit(f"{board.dump.device}, and no ubi.mtd= for the capture kernel", where)
+
+
+@rule(
+    "KD107", Severity.WARNING, "The product cannot take the dumps away",
+    needs=(Input.PRODUCTION, Input.BOARD),
+    advice="Build the dump target's file system into the production kernel, or as a module that is loaded at boot.",
+    source="templates/target/kdump-collect; Linux, fs/Kconfig",
+)  # fmt: skip
+def unmounted_target(case: Case) -> Iterator[Hit]:
+    """kdump-collect mounts the dump target after the reboot to file what is there. Where the product's kernel does not
+    know the file system, dumps are written and nobody sees them, until the target is full."""
+    dump, config = case.board.dump, case.production
+    if dump.target == "filesystem" and dump.device:
+        for symbol in ("MTD_UBI", "UBIFS_FS") if dump.filesystem == "ubifs" else (_DRIVERS[dump.filesystem],):
+            if not config.on(symbol):
+                yield Hit(f"{symbol} is not set in the production kernel", config.where(symbol))
 
 
 @rule(
