@@ -63,7 +63,8 @@ def _make_ubi(board: Board, image: Path, size: int) -> None:
         content, plan, made = (Path(folder) / name for name in ("ubifs", "ubi.ini", "ubi"))
         run.run(
             ["mkfs.ubifs", "-m", str(_UBIFS_UNIT), "-e", str(erase - _UBI_HEADERS), "-c", str(size // erase),
-             "-x", "lzo", "-o", content],
+             # A compressor that the product's kernel lacks would keep it from mounting.
+             "-x", "none", "-o", content],
             what=_WHAT,
         )  # fmt: skip
         write_text(plan, f"[dumps]\nmode=ubi\nimage={content}\nvol_id=0\nvol_type=dynamic\nvol_name={volume}\n"

@@ -107,7 +107,7 @@ def _before_the_crash(w: Witness) -> Diagnosis | None:
             return Diagnosis(
                 "no-dump-target", "the production system does not find the dump target",
                 why=target.strip(),
-                hint="the [dump] device of the board file, the drivers in the production kernel,\n"
+                hint="the [dump] device and filesystem of the board file, what the production kernel has built in,\n"
                      "and [machine] disk have to speak of the same disk",
             )  # fmt: skip
         panic = console.first(_PANIC, boot=1)

@@ -170,11 +170,13 @@ def insert(image: Path, offset: int, size: int, *commands: Sequence[str | Path])
     with writing(made):
         with made.open("wb") as stream:
             stream.truncate(size)
-        for command in commands:
-            run.run([*command, made], what=_WHAT)
-        place = ["bs=1M", f"seek={offset // _MEBIBYTE}", "conv=notrunc,sparse"]
-        run.run(["dd", f"if={made}", f"of={image}", *place], what=_WHAT)
-    made.unlink()
+        try:
+            for command in commands:
+                run.run([*command, made], what=_WHAT)
+            place = ["bs=1M", f"seek={offset // _MEBIBYTE}", "conv=notrunc,sparse"]
+            run.run(["dd", f"if={made}", f"of={image}", *place], what=_WHAT)
+        finally:
+            made.unlink()
 
 
 def _make(
@@ -206,10 +208,15 @@ def _partition(image: Path, place: Place) -> None:
 def disk_size(ram: int) -> int:
     """Return the size of a disk that holds an unfiltered dump of ``ram`` bytes, and another one beside it.
 
-    A power of two: QEMU takes no other for an SD card. The image is sparse.
+    The image is sparse.
     """
-    size: int = 1 << (2 * ram + _OVERHEAD - 1).bit_length()
-    return size
+    return power_of_two(2 * ram + _OVERHEAD)
+
+
+def power_of_two(size: int) -> int:
+    """Return the next power of two: QEMU takes no other size for an SD card."""
+    found: int = 1 << (size - 1).bit_length()
+    return found
 
 
 def check_space(folder: Path, wanted: int) -> None:

@@ -265,7 +265,7 @@ def _run_with(
     dumps_folder = work.target / board.dump.directory
     after = _read_target(server, board, work, dumps_folder)
     first, second = (read_boot_record(work.target / FOLDER / f"boot-{number}") for number in (1, 2))
-    if is_carried(board) and not (work.target / FOLDER / FETCHED).exists():
+    if first is not None and is_carried(board) and not (work.target / FOLDER / FETCHED).exists():
         # The machine did not come back to do it.
         run_machine(board, boot, log=work.reading, deadline=_MARGIN)
         after = _read_target(server, board, work, dumps_folder)
@@ -422,8 +422,8 @@ def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     earlier = disk.tree_digest(dumps / EARLIER)
     if is_carried(board):
         make_empty(board, work.disk, size, _place(board))
-        plan = disk.Place(label=PLAN_LABEL)
-        disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE + size, place=plan)
+        plan, room = disk.Place(label=PLAN_LABEL), disk.power_of_two(_PLAN_SIZE + size)
+        disk.make_disk(work.plan, work.content, filesystem="ext4", size=room, place=plan)
     else:
         place = _place(board)
         disk.make_disk(work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=place)

@@ -116,8 +116,10 @@ def test_a_machine_that_does_not_come_back_is_started_again_to_be_read(
     endless = {"lib/kdump/watch.sh": b"while :; do sleep 9; done\n"}
     initramfs = with_files(bench.image_set.initramfs.read_bytes(), endless)
     stuck = changed(bench, tmp_path / "stuck", files={bench.image_set.initramfs.name: initramfs})
-    verdict = stuck.crash(Options(deadline=60))
+    verdict = stuck.crash(Options(deadline=90))
     checks = {check.name: check.ok for check in verdict.checks}
+    assert checks["capture kernel loaded"] is True, render(verdict)
+    assert "Run /init as init process" in stuck.console.partition("Loading crashdump kernel")[2]
     assert checks["earlier dumps unharmed"] is True, render(verdict)
     assert checks["machine back in production"] is not True
     assert not verdict.passed

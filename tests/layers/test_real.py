@@ -12,6 +12,7 @@ for a whole build, and a fakeroot for its file system. The tests that compile ke
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -21,14 +22,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import doit
 import pytest
 import yaml
 
+import kdumpbuild
 from kdumpbuild.board.arch import ARCHES
 from kdumpbuild.build import source
 from kdumpbuild.build.userland import default_root
 from kdumpbuild.errors import UserError
 from tests.layers.support import EXTERNAL, INSTALLED, META, REPOSITORY
+from tests.layers.test_meta import variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,6 +214,53 @@ def test_a_capture_kernel_chosen_as_the_product_s_is_told(yocto: Yocto) -> None:
     assert "is the capture kernel linux-capture-hosttools; choose the kernel that the product runs" in done.stdout
     asked(yocto)
     assert yocto.bitbake("-n", "linux-capture-hosttools").returncode == 0
+
+
+MODULE = re.compile(r"/python\$\{PYTHON_MAJMIN\}/(?:lib-dynload/)?(\w+)(?:\.|/|$)")
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """Return OpenEmbedded's packages of Python's own library. Its file is JSON with comments."""
+    assert OECORE
+    path = OECORE / "meta/recipes-devtools/python/python3/python3-manifest.json"
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if not line.startswith("#")]
+    found: dict[str, dict[str, Any]] = json.loads("".join(lines))
+    return found
+
+
+def imported(folder: Path) -> set[str]:
+    """Return the modules of Python's own library that a package imports."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names & (sys.stdlib_module_names - set(sys.builtin_module_names))
+
+
+@needs_bitbake
+@pytest.mark.parametrize(
+    ("recipe", "folder"), [("kdumpbuild", Path(kdumpbuild.__file__).parent), ("doit", Path(doit.__file__).parent)]
+)
+def test_recipes_need_the_packages_that_hold_what_is_imported(recipe: str, folder: Path) -> None:
+    """OpenEmbedded splits Python's library; what is missing is missed only on the target and in an SDK."""
+    packages = manifest()
+    # The parser keeps the ends of lines as a character of its own.
+    asked = set(re.findall(r"python3-([\w-]+)", variable(f"python3-{recipe}_*.bb", "RDEPENDS")))
+    own = {name for name in asked if not list(META.rglob(f"python3-{name}_*.bb"))}
+    outside = own - packages.keys()
+    assert outside <= {"jinja2", "kconfiglib", "pyelftools", "rich"}, f"no such packages of Python: {outside}"
+    have, queue = set(), ["core", *(asked & packages.keys())]
+    while queue:
+        if (name := queue.pop()) not in have:
+            have.add(name)
+            queue += packages[name]["rdepends"]
+    files = [(file, name) for name, package in packages.items() for file in package["files"]]
+    place = {m[1]: name for file, name in files if (m := MODULE.search(file))}
+    missing = {module: place[module] for module in imported(folder) if place.get(module, "core") not in have}
+    assert not missing
 
 
 @needs_bitbake

@@ -710,3 +710,41 @@ def test_what_a_ubi_volume_needs() -> None:
     node = 'flash { partition@0 { label = "dumps"; compatible = "linux,ubi"; }; };'
     assert lost not in found(replace(unknown, dtb=tree(node)))
     assert lost in found(replace(unknown, dtb=tree(node.replace("linux,ubi", "fixed"))))
+    assert lost in found(replace(unknown, dtb=tree(node), capture_kernel=(6, 1)))
+    assert lost not in found(replace(unknown, capture=config(CMDLINE="ubi.mtd=dumps")))
+
+
+@pytest.mark.parametrize(
+    ("device", "arguments", "told"),
+    [
+        ("ubi0:dumps", "ubi.mtd=dumps", ""),
+        ("ubi1:dumps", "ubi.mtd=dumps", "attaches ubi0"),
+        ("ubi1:dumps", "ubi.mtd=root ubi.mtd=dumps", ""),
+        ("ubi1_0", "ubi.mtd=dumps,0,0,1", ""),
+        ("ubi0:dumps", "ubi.mtd=dumps,0,0,1", "attaches ubi1"),
+    ],
+)
+def test_the_number_of_a_ubi_device(device: str, arguments: str, told: str) -> None:
+    board = replace(UBIFS, dump=replace(UBIFS.dump, device=device))
+    (found,) = [f.what for f in check_facts(arm(board=board, capture_cmdline=line(arguments))).findings
+                if f.id == "KD106"] or [""]  # fmt: skip
+    assert bool(found) == bool(told)
+    assert told in found
+
+
+def test_fat_needs_its_tables() -> None:
+    board = replace(BOARD, dump=replace(BOARD.dump, filesystem="vfat"))
+    fat = {"BLOCK": "y", "VFAT_FS": "y", "FAT_DEFAULT_CODEPAGE": "437", "FAT_DEFAULT_IOCHARSET": "iso8859-1"}
+
+    def found(**values: str) -> set[str]:
+        facts = arm(board=board, capture=config(**fat, **values), production=config(**fat, **values))
+        return {f"{f.id} {f.what}" for f in check_facts(facts).findings if f.id in ("KD058", "KD107")}
+
+    assert found() == {
+        "KD058 NLS_CODEPAGE_437 is not set", "KD058 NLS_ISO8859_1 is not set",
+        "KD107 NLS_CODEPAGE_437 is not set in the production kernel",
+        "KD107 NLS_ISO8859_1 is not set in the production kernel",
+    }  # fmt: skip
+    modules = {"NLS_CODEPAGE_437": "m", "NLS_ISO8859_1": "m"}
+    assert found(**modules) == {"KD058 NLS_CODEPAGE_437 is a module", "KD058 NLS_ISO8859_1 is a module"}
+    assert found(NLS_CODEPAGE_437="y", NLS_ISO8859_1="y") == set()

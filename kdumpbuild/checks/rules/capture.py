@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from kdumpbuild.checks import tables
+from kdumpbuild.checks.facts import Cmdline
 from kdumpbuild.checks.model import Hit, Input, Severity, rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kdumpbuild.checks.facts import Case
+    from kdumpbuild.checks.facts import Case, Config
 
 _ADDED_BY_KEXEC = 48
 """Room for ``elfcorehdr=0x… mem=…K``, which kexec puts behind the arguments."""
@@ -202,6 +203,23 @@ def heavy_debugging(case: Case) -> Iterator[Hit]:
 
 
 _DRIVERS = {"ext4": "EXT4_FS", "f2fs": "F2FS_FS", "squashfs": "SQUASHFS", "vfat": "VFAT_FS"}
+_UBIFS = ("MTD_UBI", "UBIFS_FS")
+_UBI_FROM_TREE = (6, 2)
+"""A kernel before it attaches no UBI device by the device tree: ubi_notify_add() is not in 6.1."""
+
+
+def _symbols_of(filesystem: str, config: Config) -> tuple[str, ...]:
+    """Return what a kernel has to have to mount a file system; for FAT with the tables that it opens by default."""
+    if filesystem == "ubifs":
+        return _UBIFS
+    if filesystem != "vfat":
+        return (_DRIVERS[filesystem],)
+    page, charset = config.value("FAT_DEFAULT_CODEPAGE"), config.value("FAT_DEFAULT_IOCHARSET")
+    # Linux, fs/fat/inode.c: load_nls() of both; fs/nls/Makefile has the names of the tables.
+    tables = [f"NLS_CODEPAGE_{page}"] if page.isdecimal() else []
+    if charset not in ("n", ""):
+        tables.append(f"NLS_{charset.upper().replace('ISO8859-', 'ISO8859_').replace('-', '_')}")
+    return (_DRIVERS[filesystem], *tables)
 
 
 @rule(
@@ -215,10 +233,11 @@ def dump_filesystem(case: Case) -> Iterator[Hit]:
     capture kernel has them built in, or has nowhere to write and nothing to run: modules of the production kernel do
     not load into another kernel."""
     config, dump = case.capture, case.board.dump
-    target = {"nfs": ("INET", "NFS_V4"), "ssh": ("INET",)}.get(dump.target, ("BLOCK", _DRIVERS.get(dump.filesystem)))
-    if dump.filesystem == "ubifs":
-        target = ("MTD_UBI", "UBIFS_FS")
-    root = _DRIVERS[case.board.capture.root_filesystem] if case.board.capture.root else None
+    target: tuple[str, ...] = {"nfs": ("INET", "NFS_V4"), "ssh": ("INET",)}.get(dump.target, ("BLOCK",))
+    if dump.target == "filesystem":
+        own = _symbols_of(dump.filesystem, config)
+        target = own if dump.filesystem == "ubifs" else (*target, *own)
+    root = _DRIVERS[case.board.capture.root_filesystem] if case.board.capture.root else ""
     for wanted in dict.fromkeys(filter(None, (*target, root))):
         if not config.builtin(wanted):
             what = "a module" if config.value(wanted) == "m" else "not set"
@@ -230,17 +249,32 @@ def dump_filesystem(case: Case) -> Iterator[Hit]:
     "KD106", Severity.ERROR, "Nothing attaches the UBI volume that dumps go to",
     needs=(Input.BOARD,),
     advice='Write ubi.mtd= with the name of its flash partition into [capture] cmdline: "ubi.mtd=dumps".',
-    source="Linux, drivers/mtd/ubi/build.c, ubi_init_attach() and, since it knows of the device tree, ubi_notify_add()",
+    source="Linux, drivers/mtd/ubi/build.c: ubi_init_attach(), and ubi_notify_add(), which is in 6.12 and not in 6.1",
 )  # fmt: skip
 def unattached_ubi(case: Case) -> Iterator[Hit]:
     """A UBI volume is there once its flash partition was attached: by an argument, by ubiattach of a running system,
     or by the kernel where the partition's node says linux,ubi. The capture system runs no ubiattach. Without one of the
-    others it waits for a volume that never comes."""
-    board, cmdline, tree = case.board, case.facts.capture_cmdline, case.facts.dtb
-    words = cmdline.values("ubi.mtd") if cmdline else re.findall(r"\bubi\.mtd=(\S+)", board.capture.cmdline)
-    if board.dump.filesystem == "ubifs" and not words and not (tree and tree.ubi):
-        where = board.where("capture", "cmdline") if board.capture.cmdline else board.where("dump", "device")
+    others it waits for a volume that never comes. UBI devices are counted in the order in which they are attached: what
+    is ubi1 in the product is ubi0 in a capture kernel that attaches nothing else."""
+    board, tree = case.board, case.facts.dtb
+    kernel = case.facts.capture_kernel or case.facts.kernel
+    if board.dump.filesystem != "ubifs" or (tree and tree.ubi and not (kernel and kernel < _UBI_FROM_TREE)):
+        return
+    cmdline = case.facts.capture_cmdline or Cmdline(board.capture.cmdline)
+    built_in = case.facts.capture.value("CMDLINE") if case.facts.capture else ""
+    words = [*cmdline.values("ubi.mtd"), *Cmdline(built_in).values("ubi.mtd")]
+    where = board.where("capture", "cmdline") if board.capture.cmdline else board.where("dump", "device")
+    if not words:
         yield Hit(f"{board.dump.device}, and no ubi.mtd= for the capture kernel", where)
+        return
+    # Behind the name, the offset of the header and the reserved blocks comes the number that the device gets.
+    numbers = {word.split(",")[3] if word.count(",") > 2 else str(count) for count, word in enumerate(words)}
+    wanted = re.match(r"ubi(\d+)", board.dump.device)
+    if wanted and wanted[1] not in numbers:
+        attached = ", ".join(f"ubi{number}" for number in sorted(numbers))
+        what = f"{board.dump.device}, and ubi.mtd= of the capture kernel attaches {attached}"
+        advice = f"Give the device its number, ubi.mtd=NAME,0,0,{wanted[1]}, or write ubi0 into [dump] device."
+        yield Hit(what, where, advice=advice)
 
 
 @rule(
@@ -254,7 +288,7 @@ def unmounted_target(case: Case) -> Iterator[Hit]:
     know the file system, dumps are written and nobody sees them, until the target is full."""
     dump, config = case.board.dump, case.production
     if dump.target == "filesystem" and dump.device:
-        for symbol in ("MTD_UBI", "UBIFS_FS") if dump.filesystem == "ubifs" else (_DRIVERS[dump.filesystem],):
+        for symbol in _symbols_of(dump.filesystem, config):
             if not config.on(symbol):
                 yield Hit(f"{symbol} is not set in the production kernel", config.where(symbol))
 

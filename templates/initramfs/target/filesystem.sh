@@ -47,10 +47,9 @@ open_target() {
 }
 
 mount_device() {
-	options=noatime
-	# What is written is packed already, and no compressor of the volume's need be in this kernel.
+	options=noatime${KDUMP_MOUNT_OPTIONS:+,$KDUMP_MOUNT_OPTIONS}
+	# What is written is packed already, and this kernel need have no compressor: neither the volume's nor the board's.
 	[ "$KDUMP_FILESYSTEM" != ubifs ] || options=$options,compr=none
-	options=$options${KDUMP_MOUNT_OPTIONS:+,$KDUMP_MOUNT_OPTIONS}
 	# Version 4.1 alone is in the kernel. A server that is gone is an error after a while, which a hard mount is not.
 	[ "$KDUMP_FILESYSTEM" != nfs ] || options=addr=${device%%:*},vers=4.1,soft,timeo=100,retrans=2,$options
 	started=$(whole "$(now)")

@@ -14,9 +14,12 @@ inherit pypi python_setuptools_build_meta
 RDEPENDS:${PN} = "\
     python3-compression \
     python3-core \
-    python3-dbm \
+    python3-datetime \
+    python3-db \
+    python3-debugger \
     python3-json \
     python3-multiprocessing \
+    python3-pprint \
     python3-sqlite3 \
 "
 

@@ -23,6 +23,7 @@ CVE_PRODUCT = "kdumpbuild"
 inherit python_hatchling
 
 RDEPENDS:${PN} = "\
+    python3-asyncio \
     python3-core \
     python3-ctypes \
     python3-difflib \
@@ -33,6 +34,10 @@ RDEPENDS:${PN} = "\
     python3-pickle \
     python3-pyelftools \
     python3-rich \
+    python3-shell \
+    python3-tomllib \
+    python3-unixadmin \
+    python3-xml \
 "
 
 BBCLASSEXTEND = "native nativesdk"
