@@ -25,8 +25,7 @@ from kdumpbuild.checks.engine import check_facts, exit_code
 from kdumpbuild.checks.from_set import facts_from_set
 from kdumpbuild.checks.output import print_report, to_json
 from kdumpbuild.checks.sarif import to_sarif
-from kdumpbuild.crashtest import standin
-from kdumpbuild.crashtest.disk import why_no_root
+from kdumpbuild.crashtest import disk_faults, standin
 from kdumpbuild.derive import blobs
 from kdumpbuild.derive.forboard import derive_board
 from kdumpbuild.derive.off import turned_on
@@ -425,7 +424,7 @@ def say_built(layout: Layout) -> None:
     for waived in manifest["waived"]:
         console.print(f"  waived: {waived}")
     named = board.name if board.path.parent == resources.BOARDS else str(board.path)
-    if not (why_no_root(board) if board.machine is not None else standin.why_not(board)):
+    if not (disk_faults(board) if board.machine is not None else standin.why_not(board)):
         console.print(f"next: prove it with a real crash in QEMU: doit crashtest BOARD={named}\n")
     else:
         console.print("next: install the set on the target and run kdump-load there (docs/install.md)\n")

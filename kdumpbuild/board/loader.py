@@ -52,6 +52,8 @@ _DEVICES = {
     **network.DEVICES,
 }
 _KINDS = {"slots": "a raw partition", "mtd": "an MTD device", **dict.fromkeys(network.TARGETS, "a folder of a server")}
+# Bytes: mke2fs and mkfs.fat cut or refuse what is longer; a GPT has 36 characters.
+_LABELS = {("LABEL", "ext4"): 16, ("LABEL", "vfat"): 11, **{("PARTLABEL", name): 36 for name in (*_FILESYSTEMS, "")}}
 _MEANINGLESS = {
     "filesystem": ("slots",),
     "slots": ("filesystem", "directory", "mount_options", "keep", "min_free"),
@@ -320,6 +322,11 @@ def _dump(table: Table | None, path: Path) -> Dump:
     if device and not re.fullmatch(pattern, device):
         kind = _KINDS.get(target, "a block device")
         table.fault("device", f"{device!r} is not {'a UBI volume' if filesystem == 'ubifs' else kind}", hint)
+    key, _, label = device.partition("=")
+    most = _LABELS.get((key, filesystem), 0)
+    if most and len(label.encode()) > most:
+        what = f"{label!r} is longer than a {key} {f'of {filesystem} ' if key == 'LABEL' else ''}can be"
+        table.fault("device", what, f"{most} characters at most, here and where the product's image is made")
     # A server takes the dumps of many boards.
     directory = table.text("directory", default=path.stem if target in network.TARGETS else "kdump")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", directory) or ".." in directory.split("/"):

@@ -223,7 +223,7 @@ class Machine:
     erase_size: int = 0
     """Bytes of an erase block of the drive, where it is flash."""
     plan: tuple[str, ...] = ("-device", "virtio-blk-device,drive=plan")
-    """QEMU's arguments that attach the drive ``id=plan``, the test's own disk beside a target without a file system."""
+    """QEMU's arguments for the drive ``id=plan``, the test's own disk beside a target that the host cannot fill."""
     ram: int = 0
     """Bytes, value of ``-m``, where that is not all of the board's RAM; 0 for all."""
     serial: int = 0

@@ -416,19 +416,24 @@ class Case:
         return self.facts.rootfs.name
 
     def on_either(self, name: str, config: Config, cmdline: Cmdline | None) -> Iterator[str]:
-        """Yield an argument's value as the kernel sees it: from its command line, and from the one built in.
+        """Yield an argument's value as the kernel sees it: from its command line, and from the one built in."""
+        for line in self.effective(config, cmdline):
+            if (value := line.value(name)) is not None:
+                yield value
+
+    def effective(self, config: Config | None, cmdline: Cmdline | None) -> Iterator[Cmdline]:
+        """Yield the command lines that a kernel runs with, in their order: the boot loader's, and the one built in.
 
         The built-in one counts when the boot loader gives none, and with CMDLINE_EXTEND or CMDLINE_FORCE
         (Linux, drivers/of/fdt.c).
         """
-        forced = config.on("CMDLINE_FORCE")
-        if cmdline is not None and not forced and (value := cmdline.value(name)) is not None:
-            yield value
-        built_in = config.value("CMDLINE")
-        if built_in in ("n", "") or not (forced or config.on("CMDLINE_EXTEND") or cmdline is None or not cmdline.text):
-            return
-        if (value := Cmdline(built_in).value(name)) is not None:
-            yield value
+        forced = config is not None and config.on("CMDLINE_FORCE")
+        if cmdline is not None and not forced:
+            yield cmdline
+        built_in = config.value("CMDLINE") if config is not None else ""
+        alone = cmdline is None or not cmdline.text
+        if config is not None and built_in not in ("n", "") and (forced or alone or config.on("CMDLINE_EXTEND")):
+            yield Cmdline(built_in)
 
 
 def _given(value: T | None, which: Input) -> T:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kdumpbuild.board.model import Board
     from kdumpbuild.crashtest.disk import Place
 
-_WHAT = "make the test machine's disk"
 _NOR_UNIT = 1
 """Bytes that NOR flash with Intel's command set writes at least: Linux, drivers/mtd/chips/cfi_cmdset_0001.c."""
 _UBIFS_UNIT = 8
@@ -35,10 +34,27 @@ def is_carried(board: Board) -> bool:
     return board.dump.target == "filesystem" and board.dump.filesystem not in disk.FILESYSTEMS
 
 
+def on_target(board: Board) -> bool:
+    """Whether the test's plan and records are on the dump target; else they have a disk of their own."""
+    return board.dump.target == "filesystem" and not is_carried(board)
+
+
+def why_no_volume(board: Board) -> str:
+    """Return why the UBI volume that dumps go to cannot be made; empty when it can, or there is none."""
+    if board.dump.target != "filesystem" or board.dump.filesystem != "ubifs":
+        return ""
+    reasons = [
+        *(["[machine] has no erase_size"] if not machine_of(board).erase_size else []),
+        *([f"{board.dump.device} has no name"] if ":" not in board.dump.device else []),
+    ]
+    return f"it makes one UBI volume with a name, on flash: {' and '.join(reasons)}" if reasons else ""
+
+
 def make_empty(board: Board, image: Path, size: int, place: Place) -> None:
     """Make an image of ``size`` bytes with the board's file system, empty.
 
-    Raises UserError when the program that makes it is missing, it does not fit, or the machine has no flash for UBIFS.
+    Nothing may stand in the way of it: :func:`why_no_volume`. Raises UserError when the program that makes it is
+    missing, or it does not fit.
     """
     if board.dump.filesystem == "ubifs":
         _make_ubi(board, image, size)
@@ -51,13 +67,6 @@ def _make_ubi(board: Board, image: Path, size: int) -> None:
     """Make an image of NOR flash with a UBI volume over all of it, and an empty UBIFS in that."""
     erase = machine_of(board).erase_size
     volume = board.dump.device.partition(":")[2]
-    if not erase or not volume:
-        raise user_error(
-            f"the crash test cannot make the UBI volume {board.dump.device}",
-            where=board.where("dump", "device"),
-            why="it makes one volume with a name, on flash" + ("" if erase else "; [machine] has no erase_size"),
-            hint='device = "ubi0:dumps", and for the machine drive = "if=pflash,unit=1", erase_size = "256K"',
-        )  # fmt: skip
     with writing(image), tempfile.TemporaryDirectory(dir=image.parent) as folder:
         disk.check_space(image.parent, 2 * size)
         content, plan, made = (Path(folder) / name for name in ("ubifs", "ubi.ini", "ubi"))
@@ -65,11 +74,11 @@ def _make_ubi(board: Board, image: Path, size: int) -> None:
             ["mkfs.ubifs", "-m", str(_UBIFS_UNIT), "-e", str(erase - _UBI_HEADERS), "-c", str(size // erase),
              # A compressor that the product's kernel lacks would keep it from mounting.
              "-x", "none", "-o", content],
-            what=_WHAT,
+            what=disk.WHAT,
         )  # fmt: skip
         write_text(plan, f"[dumps]\nmode=ubi\nimage={content}\nvol_id=0\nvol_type=dynamic\nvol_name={volume}\n"
                          "vol_flags=autoresize\n")  # fmt: skip
-        run.run(["ubinize", "-p", str(erase), "-m", str(_NOR_UNIT), "-o", made, plan], what=_WHAT)
+        run.run(["ubinize", "-p", str(erase), "-m", str(_NOR_UNIT), "-o", made, plan], what=disk.WHAT)
         data = made.read_bytes()
         if len(data) > size:
             what = f"a UBIFS of {human(len(data))} does not fit into flash of {human(size)}"

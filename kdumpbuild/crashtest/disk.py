@@ -31,7 +31,8 @@ _FEATURES = {
             "large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
 }  # fmt: skip
 
-_WHAT = "make the test machine's disk"
+WHAT = "make the test machine's disk"
+"""What fails where a program that makes it does."""
 _SQUASHFS = "squashfs"
 _OVERHEAD = 64 << 20
 """Bytes for the file system itself and what the host writes besides."""
@@ -172,9 +173,9 @@ def insert(image: Path, offset: int, size: int, *commands: Sequence[str | Path])
             stream.truncate(size)
         try:
             for command in commands:
-                run.run([*command, made], what=_WHAT)
+                run.run([*command, made], what=WHAT)
             place = ["bs=1M", f"seek={offset // _MEBIBYTE}", "conv=notrunc,sparse"]
-            run.run(["dd", f"if={made}", f"of={image}", *place], what=_WHAT)
+            run.run(["dd", f"if={made}", f"of={image}", *place], what=WHAT)
         finally:
             made.unlink()
 
@@ -187,7 +188,7 @@ def _make(
     run.run(
         ["mke2fs", "-q", "-F", "-t", filesystem, "-O", _FEATURES[filesystem], "-N", "512", "-E", options,
          *(["-L", label] if label else []), "-d", content, image, *blocks],
-        what=_WHAT,
+        what=WHAT,
     )  # fmt: skip
 
 

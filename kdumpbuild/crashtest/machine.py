@@ -41,7 +41,7 @@ class Boot:
     overlay: Path | None = None
     """Source of a device tree overlay that the image set gives to boot loaders."""
     plan: Path | None = None
-    """Raw image of the test's own disk, beside a dump target without a file system."""
+    """Raw image of the test's own disk, beside a dump target that the host cannot fill or read."""
     qemu: Path | None = None
     """The folder of QEMU's programs; default: ``PATH``."""
 
@@ -190,9 +190,16 @@ def run_machine(
         ended = run.watch(command, what="run the crash test", log=log, deadline=deadline, on_line=on_line)
     if ended.in_time and ended.status > 0 and not console.boots:
         said = log.read_text(encoding="utf-8", errors="replace")
+        hint = f"look at [machine] in the board file, and at `{command[0]} -M help`"
+        plan = " ".join(machine_of(board).plan)
+        if boot.plan is not None and plan and f"{plan}: " in said:
+            hint = (
+                "the test needs a disk of its own beside this dump target: attach the drive plan in a way that the\n"
+                'machine has, with a driver in the production kernel: plan = ["-device", "usb-storage,drive=plan"]'
+            )
         raise user_error(
             f"QEMU could not run the board {board.name}: exit code {ended.status}", where=board.where("machine"),
-            why=run.tail(said), hint=f"look at [machine] in the board file, and at `{command[0]} -M help`",
+            why=run.tail(said), hint=hint,
         )  # fmt: skip
     return Run(console, tuple(command), ended.seconds, ended.status, ended.in_time)
 

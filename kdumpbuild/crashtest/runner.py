@@ -29,7 +29,7 @@ from kdumpbuild.build.imageset import reserved
 from kdumpbuild.build.initramfs import with_files
 from kdumpbuild.build.scripts import OVERLAY
 from kdumpbuild.crashtest import disk, report, ring
-from kdumpbuild.crashtest.carried import is_carried, make_empty
+from kdumpbuild.crashtest.carried import is_carried, make_empty, on_target, why_no_volume
 from kdumpbuild.crashtest.console import times
 from kdumpbuild.crashtest.diagnose import Witness, tail
 from kdumpbuild.crashtest.dumps import EARLIER, find_dumps, read_attempt, write_earlier_dump
@@ -116,7 +116,7 @@ class Work:
 
     @property
     def plan(self) -> Path:
-        """The test's own disk, beside a dump target without a file system."""
+        """The test's own disk, beside a dump target that the host cannot fill or read."""
         return self.folder / "plan.img"
 
     @property
@@ -193,7 +193,8 @@ def run_crashtest(
     options = options or Options()
     _check_machine(board, trigger, options.qemu)
     check_set(board, image_set)
-    _check_root(board)
+    if faults := disk_faults(board):
+        raise UserError(*faults)
     work = Work(work_folder.resolve())
     with files.writing(work.result):
         work.clear()
@@ -257,7 +258,7 @@ def _run_with(
         args=(*_watchdog(board, options), *(server.qemu_args if server else ()), *options.qemu_args),
         qemu=options.qemu,
         arguments=_text(image_set.boot_arguments), overlay=overlay if overlay.is_file() else None,
-        plan=work.plan if board.dump.target != "filesystem" or is_carried(board) else None,
+        plan=None if on_target(board) else work.plan,
     )  # fmt: skip
     boot = with_overlay(board, boot, work.folder)
     deadline = options.deadline or board.dump.deadline + _MARGIN
@@ -391,15 +392,20 @@ def _place(board: Board) -> disk.Place:
     return beside or disk.place_of(board.dump.device)
 
 
-def _check_root(board: Board) -> None:
-    """Raise UserError when the product's file system cannot be put beside the dump's."""
-    why = disk.why_no_root(board)
-    if why:
-        raise user_error(
-            f"the crash test cannot make the disk of {board.name}", where=board.where("capture", "root"), why=why,
-            hint='give a copy of the board file root = "/dev/vda1", root_filesystem = "ext4" and, for the dumps,\n'
-            'device = "/dev/vda2"; or leave capture.root out for the test',
-        )  # fmt: skip
+def disk_faults(board: Board) -> list[Fault]:
+    """Return what keeps the crash test from making the disk of a board that has a machine."""
+    what = f"the crash test cannot make the disk of {board.name}"
+    faults = []
+    if why := disk.why_no_root(board):
+        hint = (
+            'give a copy of the board file root = "/dev/vda1", root_filesystem = "ext4" and, for the dumps,\n'
+            'device = "/dev/vda2"; or leave capture.root out for the test'
+        )
+        faults.append(Fault(what, where=board.where("capture", "root"), why=why, hint=hint))
+    if why := why_no_volume(board):
+        hint = 'device = "ubi0:dumps", and for the machine drive = "if=pflash,unit=1", erase_size = "256K"'
+        faults.append(Fault(what, where=board.where("dump", "device"), why=why, hint=hint))
+    return faults
 
 
 def _watchdog(board: Board, options: Options) -> tuple[str, ...]:
@@ -422,12 +428,17 @@ def _make_disk(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     earlier = disk.tree_digest(dumps / EARLIER)
     if is_carried(board):
         make_empty(board, work.disk, size, _place(board))
-        plan, room = disk.Place(label=PLAN_LABEL), disk.power_of_two(_PLAN_SIZE + size)
-        disk.make_disk(work.plan, work.content, filesystem="ext4", size=room, place=plan)
+        _make_plan(work, _PLAN_SIZE + size)
     else:
         place = _place(board)
         disk.make_disk(work.disk, work.content, filesystem=board.dump.filesystem, size=size, place=place)
     return earlier
+
+
+def _make_plan(work: Work, size: int) -> None:
+    """Make the test's own disk, of ``size`` bytes or more."""
+    place = disk.Place(label=PLAN_LABEL)
+    disk.make_disk(work.plan, work.content, filesystem="ext4", size=disk.power_of_two(size), place=place)
 
 
 def _make_ring(board: Board, work: Work, marker: str, size: int) -> dict[str, str]:
@@ -435,14 +446,14 @@ def _make_ring(board: Board, work: Work, marker: str, size: int) -> dict[str, st
     erase = machine_of(board).erase_size
     flash = board.dump.target == "mtd"
     ring.make_ring(work.disk, slots=board.dump.slots, size=size, erase=erase, marker=marker, flash=flash)
-    disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE, place=disk.Place(label=PLAN_LABEL))
+    _make_plan(work, _PLAN_SIZE)
     return ring.slot_digest(work.disk, board.dump.slots, erase)
 
 
 def _fill_server(server: Server, board: Board, work: Work, marker: str) -> dict[str, str]:
     """Put an earlier dump on the server, and make a disk for the plan. Return the dump's digests."""
     write_earlier_dump(server.dumps(board), marker)
-    disk.make_disk(work.plan, work.content, filesystem="ext4", size=_PLAN_SIZE, place=disk.Place(label=PLAN_LABEL))
+    _make_plan(work, _PLAN_SIZE)
     return disk.tree_digest(server.dumps(board) / EARLIER)
 
 

@@ -103,7 +103,7 @@ def _high_memory(board: Board) -> tuple[str, ...]:
 
 
 def _dump(dump: Dump) -> Dump:
-    # A label is found on any disk, a partition by its number on this one. Only ext4 is made for the test.
+    # A label is found on any disk, a partition by its number on this one. And ext4 is what its kernels know.
     partition = place_of(dump.device).partition
     device = dump.device if dump.device.startswith(("LABEL=", "PARTLABEL=")) else f"/dev/vda{partition or ''}"
     return replace(dump, device=device, filesystem="ext4", target="filesystem", mount_options="", network=None)

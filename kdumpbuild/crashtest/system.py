@@ -10,7 +10,7 @@ from kdumpbuild import resources, run
 from kdumpbuild.build import captureroot, cpio
 from kdumpbuild.build.initramfs import MTIME, base_entries
 from kdumpbuild.build.userland import TEST_PROGRAMS
-from kdumpbuild.crashtest.carried import is_carried
+from kdumpbuild.crashtest.carried import is_carried, on_target
 from kdumpbuild.crashtest.protocol import FOLDER
 from kdumpbuild.files import writing
 
@@ -27,11 +27,10 @@ PLAN_LABEL = "crashtest"
 
 def system_conf(board: Board, load: str) -> str:
     """Return what the first process has to know; ``load`` is the load script's path in the target."""
-    carried = is_carried(board)
-    on_target = board.dump.target == "filesystem" and not carried
+    carried, own = is_carried(board), not on_target(board)
     values = {
-        "DEVICE": board.dump.device if on_target else f"LABEL={PLAN_LABEL}",
-        "FILESYSTEM": board.dump.filesystem if on_target else "ext4",
+        "DEVICE": f"LABEL={PLAN_LABEL}" if own else board.dump.device,
+        "FILESYSTEM": "ext4" if own else board.dump.filesystem,
         "CARRIED": board.dump.device if carried else "",
         "CARRIED_FILESYSTEM": board.dump.filesystem if carried else "",
         "DIRECTORY": board.dump.directory,

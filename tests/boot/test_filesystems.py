@@ -148,9 +148,4 @@ def test_no_power_cut_harms_a_dump_or_the_machine(filesystem: str, built: Path, 
     bench = with_target("arm", filesystem, built, tmp_path)
     board = replace(bench.board, dump=replace(bench.board.dump, loop_crashes=0, keep=3))
     made = variant(bench.image_set, board, bench.userland, tmp_path / "cuts")
-    rounds = Rounds(board, made, bench.userland, tmp_path / "rounds")
-    longest = rounds.whole()
-    for _ in range(CUTS):
-        rounds.cut(longest)
-    rounds.whole()
-    print(f"{filesystem}: {dict(rounds.cuts)}")
+    Rounds(board, made, bench.userland, tmp_path / "rounds").through(CUTS)

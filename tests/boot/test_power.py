@@ -29,9 +29,4 @@ def test_no_power_cut_harms_a_dump_or_the_machine(built: Path, tmp_path: Path, t
     dump = replace(bench.board.dump, loop_crashes=0, **TARGETS[target])  # type: ignore[arg-type]
     board = replace(bench.board, dump=dump)
     made = variant(bench.image_set, board, bench.userland, tmp_path / "set")
-    rounds = Rounds(board, made, bench.userland, tmp_path / "rounds")
-    longest = rounds.whole()
-    for _ in range(CUTS):
-        rounds.cut(longest)
-    # And a last one that is left alone.
-    rounds.whole()
+    Rounds(board, made, bench.userland, tmp_path / "rounds").through(CUTS)

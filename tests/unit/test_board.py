@@ -88,6 +88,8 @@ def test_all_faults_are_told_at_once_with_line_and_key(tmp_path: Path) -> None:
         ('"24M"', "24", "24 is not a text"),
         ("[dump]", "[[dump]]", "is not a table"),
         ('"/dev/mmcblk0p4"', '"mmcblk0p4"', "is not a block device"),
+        ('"/dev/mmcblk0p4"', '"LABEL=kernel-crash-dump"', "longer than a LABEL of ext4 can be"),
+        ('"/dev/mmcblk0p4"', f'"PARTLABEL={"p" * 37}"', "longer than a PARTLABEL can be"),
         ('"ext4"', '"ext5"', "did you mean ext4?"),
         ('filesystem = "ext4"', 'filesystem = "ext4"\ndirectory = "../x"', "is not usable"),
         ('filesystem = "ext4"', 'filesystem = "ext4"\nlevel = 32', "out of range"),
@@ -103,6 +105,27 @@ def test_all_faults_are_told_at_once_with_line_and_key(tmp_path: Path) -> None:
 )
 def test_each_mistake_has_its_message(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert any(message in told for told in faults(tmp_path, GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "device", "known"),
+    [
+        ("ext4", "LABEL=" + "l" * 16, True),
+        ("vfat", "LABEL=" + "l" * 11, True),
+        ("vfat", "LABEL=" + "l" * 12, False),
+        ("f2fs", "LABEL=" + "l" * 99, True),
+        ("f2fs", "PARTLABEL=" + "l" * 36, True),
+        ("ext4", "UUID=f7c2c9d2-5a6e-4b8f-9a52-0c7a6d3f1e44", True),
+        ("ext4", "/dev/disk/by-partlabel/" + "l" * 40, True),
+    ],
+)
+def test_a_label_is_no_longer_than_it_can_be(tmp_path: Path, filesystem: str, device: str, known: bool) -> None:  # noqa: FBT001
+    text = GOOD.replace('"/dev/mmcblk0p4"', f'"{device}"').replace('"ext4"', f'"{filesystem}"')
+    if known:
+        assert load_board(write(tmp_path, text)).dump.device == device
+    else:
+        (told,) = faults(tmp_path, text)
+        assert "11 characters at most" in told
 
 
 @pytest.mark.parametrize(

@@ -711,7 +711,12 @@ def test_what_a_ubi_volume_needs() -> None:
     assert lost not in found(replace(unknown, dtb=tree(node)))
     assert lost in found(replace(unknown, dtb=tree(node.replace("linux,ubi", "fixed"))))
     assert lost in found(replace(unknown, dtb=tree(node), capture_kernel=(6, 1)))
-    assert lost not in found(replace(unknown, capture=config(CMDLINE="ubi.mtd=dumps")))
+    built_in = {"CMDLINE": "ubi.mtd=dumps"}
+    assert lost not in found(replace(unknown, capture=config(**built_in)))
+    # kexec's arguments take the place of those that are built in.
+    given = replace(unknown, capture_cmdline=line("panic=5"))
+    assert lost in found(replace(given, capture=config(**built_in)))
+    assert lost not in found(replace(given, capture=config(CMDLINE_EXTEND="y", **built_in)))
 
 
 @pytest.mark.parametrize(

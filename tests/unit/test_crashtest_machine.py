@@ -173,6 +173,18 @@ def test_arguments_that_qemu_refuses_are_the_users_error(
         run_machine(board, boot, log=tmp_path / "log", deadline=20)
 
 
+def test_a_machine_that_cannot_attach_the_test_s_own_disk_is_told_what_to_write(board: Board, tmp_path: Path) -> None:
+    assert board.machine is not None
+    machine = replace(board.machine, machine="raspi2b", cpu="", smp=4, drive="if=sd", disk=(), ram=1 << 30)
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20))
+    boot = Boot(kernel=image, initramfs=image, disk=image, plan=image)
+    with pytest.raises(UserError, match=r"No 'virtio-bus' bus found(.|\n)*a disk of its own(.|\n)*plan = \[") as caught:
+        run_machine(replace(board, machine=machine), boot, log=tmp_path / "log", deadline=20)
+    (fault,) = caught.value.faults
+    assert "-M help" not in str(fault)
+
+
 def test_a_missing_qemu_is_named_with_its_package(
     board: Board, boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

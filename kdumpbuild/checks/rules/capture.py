@@ -261,8 +261,7 @@ def unattached_ubi(case: Case) -> Iterator[Hit]:
     if board.dump.filesystem != "ubifs" or (tree and tree.ubi and not (kernel and kernel < _UBI_FROM_TREE)):
         return
     cmdline = case.facts.capture_cmdline or Cmdline(board.capture.cmdline)
-    built_in = case.facts.capture.value("CMDLINE") if case.facts.capture else ""
-    words = [*cmdline.values("ubi.mtd"), *Cmdline(built_in).values("ubi.mtd")]
+    words = [word for line in case.effective(case.facts.capture, cmdline) for word in line.values("ubi.mtd")]
     where = board.where("capture", "cmdline") if board.capture.cmdline else board.where("dump", "device")
     if not words:
         yield Hit(f"{board.dump.device}, and no ubi.mtd= for the capture kernel", where)
