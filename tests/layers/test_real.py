@@ -449,7 +449,7 @@ def test_buildroot_builds_and_installs_a_set_that_captures(arch: str, kind: str,
     shutil.copy(BR2_FRAGMENTS / "local.mk", out)
     assert buildroot(out, "olddefconfig").returncode == 0
     done = buildroot(out, "kdumpbuild")
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     made = out / "images" / "kdump"
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     installed = {path.name for path in (out / "target" / "usr" / "lib" / "kdumpbuild").iterdir()}
@@ -457,7 +457,7 @@ def test_buildroot_builds_and_installs_a_set_that_captures(arch: str, kind: str,
     if kind == "root":
         # It comes into the file system when that is made, behind Buildroot's stripping.
         done = buildroot(out, "rootfs-tar")
-        assert done.returncode == 0, done.stderr[-4000:]
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         unpack = ["tar", "-C", str(tmp_path), "-xf", str(out / "images" / "rootfs.tar"), "./usr/lib/kdumpbuild"]
         subprocess.run(unpack, check=True)
         sums_hold(tmp_path / "usr" / "lib" / "kdumpbuild" / "capture-root")
