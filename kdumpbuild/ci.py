@@ -32,7 +32,7 @@ class Pipeline:
     """What the jobs are made from."""
 
     boards: Sequence[tuple[str, Board]]
-    """What ``BOARD=`` is given, and the board that it means."""
+    """What ``BOARD=`` is given, a name or a path from the repository's root, and the board that it means."""
     variables: Mapping[str, str]
     """Further variables of each build."""
     image: str = DEFAULT_IMAGE

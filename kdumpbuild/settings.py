@@ -76,6 +76,29 @@ def read_settings(get: Callable[[str], str | None], base: Path) -> Settings:
 
     Raises UserError with every variable that is not usable. Whether files exist is found out by who reads them.
     """
+    settings, faults = _read(get, base)
+    if settings.offline:
+        needed = ["SYSROOT"] if get("IMAGE_SET") else ["KERNEL_SRC", "CROSS_COMPILE", "SYSROOT"]
+        faults += [
+            Fault("is not set, and OFFLINE=1 takes no default", where=name, why=VARIABLES[name], hint=f"set {name}")
+            for name in needed
+            if get(name) is None
+        ]
+    if faults:
+        raise UserError(*faults)
+    return settings
+
+
+def value_faults(get: Callable[[str], str | None]) -> list[Fault]:
+    """Return what is wrong with the values themselves, whichever machine they are for.
+
+    What OFFLINE=1 needs is not asked for: that machine may have it in its environment.
+    """
+    return _read(get, Path())[1]
+
+
+def _read(get: Callable[[str], str | None], base: Path) -> tuple[Settings, list[Fault]]:
+    """Return the settings, with a default for each value that is not usable, and a fault for each of those."""
     faults = []
 
     def path(name: str) -> Path | None:
@@ -85,7 +108,7 @@ def read_settings(get: Callable[[str], str | None], base: Path) -> Settings:
         if not value:
             faults.append(Fault("is empty", where=name, hint=VARIABLES[name]))
             return None
-        return Path(os.path.normpath(base / Path(value).expanduser()))
+        return Path(os.path.normpath(base / _expanded(value)))
 
     def names(name: str, default: str) -> tuple[str, ...]:
         return tuple((get(name) or default).replace(",", " ").split())
@@ -97,19 +120,12 @@ def read_settings(get: Callable[[str], str | None], base: Path) -> Settings:
     offline = get("OFFLINE") or "0"
     if offline not in ("0", "1"):
         faults.append(Fault(f"{offline!r} is neither 0 nor 1", where="OFFLINE", hint=VARIABLES["OFFLINE"]))
-    if offline == "1":
-        needed = ["SYSROOT"] if get("IMAGE_SET") else ["KERNEL_SRC", "CROSS_COMPILE", "SYSROOT"]
-        faults += [
-            Fault("is not set, and OFFLINE=1 takes no default", where=name, why=VARIABLES[name], hint=f"set {name}")
-            for name in needed
-            if get(name) is None
-        ]
     kernel_build = path("KERNEL_BUILD")
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     settings = Settings(
         boards=names("BOARD", ""),
         base=base,
-        board_path=tuple(base / Path(p).expanduser() for p in (get("BOARD_PATH") or "").split(":") if p),
+        board_path=tuple(base / _expanded(p) for p in (get("BOARD_PATH") or "").split(":") if p),
         kernel_src=path("KERNEL_SRC"),
         kernel_config=path("KERNEL_CONFIG") or (kernel_build / ".config" if kernel_build else None),
         cross_compile=get("CROSS_COMPILE"),
@@ -126,6 +142,9 @@ def read_settings(get: Callable[[str], str | None], base: Path) -> Settings:
         qemu=path("QEMU"),
         triggers=names("TRIGGER", ""),
     )
-    if faults:
-        raise UserError(*faults)
-    return settings
+    return settings, faults
+
+
+def _expanded(path: str) -> str:
+    """Return ``path`` with its ``~`` filled in; as a shell does, that of a user whom this machine has not is left."""
+    return os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser raises RuntimeError for such a user

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdumpbuild.errors import UserError
-from kdumpbuild.settings import VARIABLES, read_settings, refuse_unknown
+from kdumpbuild.settings import VARIABLES, read_settings, refuse_unknown, value_faults
 
 
 def test_a_misspelt_variable_is_refused_with_the_nearest() -> None:
@@ -30,6 +30,13 @@ def test_relative_paths_start_where_the_user_stands() -> None:
     assert settings.boards == ("a", "b", "c")
     assert settings.board_path == (Path("/here/boards"), Path("/else"))
     assert settings.jobs == 3
+
+
+def test_the_home_of_a_user_who_is_not_here_is_left_as_it_is() -> None:
+    given = {"SYSROOT": "~no-such-user/target", "BOARD_PATH": "~no-such-user/boards"}
+    settings = read_settings(given.get, Path("/here"))
+    assert settings.sysroot == Path("/here/~no-such-user/target")
+    assert settings.board_path == (Path("/here/~no-such-user/boards"),)
 
 
 def test_offline_takes_no_default_and_names_every_variable_that_is_missing() -> None:
@@ -65,3 +72,8 @@ def test_all_unusable_values_are_told() -> None:
     with pytest.raises(UserError) as caught:
         read_settings({"JOBS": "many", "OUT": "", "SYSROOT": ""}.get, Path("/here"))
     assert {f.where for f in caught.value.faults} == {"JOBS", "OUT", "SYSROOT"}
+
+
+def test_values_alone_are_told_without_what_a_build_here_would_miss() -> None:
+    faults = value_faults({"JOBS": "0", "OFFLINE": "1", "QEMU": "", "KERNEL_SRC": "not/here"}.get)
+    assert {f.where for f in faults} == {"JOBS", "QEMU"}
