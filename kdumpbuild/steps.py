@@ -18,7 +18,7 @@ from kdumpbuild.board import logs, panic
 from kdumpbuild.board.loader import fragment_path, patch_path
 from kdumpbuild.board.size import human
 from kdumpbuild.build import captureroot, imageset, initramfs, kernel, patched, scripts, source, toolchain, userland
-from kdumpbuild.build.applets import check_network, check_slots, checksum_program
+from kdumpbuild.build.applets import check_device, check_network, check_slots, checksum_program
 from kdumpbuild.build.layout import Layout
 from kdumpbuild.build.progress import Progress
 from kdumpbuild.checks.engine import check_facts, exit_code
@@ -327,6 +327,7 @@ def build_initramfs(settings: Settings, layout: Layout) -> None:
     config = layout.config(imageset.capture_role(board)).read_text(encoding="utf-8")
     if board.dump.is_ring:
         check_slots(target, board.dump.target)
+    check_device(target, board.dump.device)
     check_network(target, board.dump.target, initramfs.network_applets(board))
     binaries = initramfs.closure(target, initramfs.programs(board))
     initramfs.check_needs(binaries.values(), kernel.symbols(config))

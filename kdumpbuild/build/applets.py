@@ -10,7 +10,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from kdumpbuild.errors import Fault, UserError
+from kdumpbuild.errors import Fault, UserError, user_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +59,20 @@ def check_slots(userland: Userland, target: str) -> None:
                             hint="add mtd-utils to it"))  # fmt: skip
     if faults:
         raise UserError(*faults)
+
+
+def check_device(userland: Userland, device: str) -> None:
+    """Raise UserError when a dump target is named by what only a program can find, and that is not there.
+
+    A BusyBox whose applets cannot be read is trusted.
+    """
+    busybox = userland.program("busybox")
+    known = busybox is not None and applets(busybox)
+    if device.startswith(("LABEL=", "UUID=")) and known and missing(userland, ["findfs"]):
+        raise user_error(
+            f"dump.device = {device!r} needs findfs, which the userland has not got", where=str(userland.root),
+            hint="turn the applet findfs on in its BusyBox, or name the partition: PARTLABEL=…, /dev/mmcblk0p4",
+        )  # fmt: skip
 
 
 def check_network(userland: Userland, target: str, wanted: Iterable[str]) -> None:

@@ -285,6 +285,8 @@ def test_what_the_target_needs_is_installed_and_no_more(tmp_path: Path) -> None:
     scripts = {"kdump-load", "kdump-collect", "kdump-ctl"}
     assert installed == {
         **{f"usr/lib/kdumpbuild/{name}": 0o755 if name in scripts else 0o644 for name in {"zImage", *INSTALLED}},
+        # With target = "ssh" it holds a key.
+        "usr/lib/kdumpbuild/initramfs.cpio.gz": 0o600,
         "etc/init.d/kdump": 0o755,
         "etc/init.d/kdump-collect": 0o755,
         "etc/sysctl.d/60-kdump.conf": 0o644,
@@ -349,7 +351,8 @@ class Datastore:
 
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
-    classes = ("classes-global/kdump.bbclass", "classes-recipe/kdumpbuild.bbclass")
+    names = ("global/kdump", "recipe/kdump_tool", "recipe/kdumpbuild")
+    classes = [f"classes-{name}.bbclass" for name in names]
     text = "".join((META / name).read_text(encoding="utf-8") for name in classes)
     bb = SimpleNamespace(parse=SimpleNamespace(mark_dependency=lambda store, path: store.marked.append(path)))
     found: dict[str, Any] = {"os": os, "bb": bb}
@@ -371,6 +374,70 @@ def test_a_board_is_found_by_name_by_path_and_in_folders(functions: dict[str, An
         assert store.getVar("KDUMP_BOARD_FILE") == str(own)
         assert functions["kdump_board_fault"](store) == ""
         assert functions["kdump_crashkernel"](store) == "20M@0x48000000"
+
+
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        ("[memory]\n  crashkernel = '24M'", "24M"),
+        ('memory.crashkernel = "0x1800000"', "0x1800000"),
+        ('memory = { ram = ["512M@0x40000000"], crashkernel = "24M" }', "24M"),
+        ('[memory]\ncrashkernel = "auto"', ""),
+        ('[memory]\n# crashkernel = "24M"', ""),
+    ],
+)
+def test_crashkernel_is_read_in_whatever_way_it_is_written(
+    functions: dict[str, Any], tmp_path: Path, line: str, size: str
+) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(f"arch = 'arm'\n{line}\n", encoding="utf-8")
+    store = datastore(functions, KDUMP_BOARD=str(own))
+    assert functions["kdump_board_fault"](store) == ""
+    assert functions["kdump_crashkernel"](store) == size
+    # What has it is parsed again when the file changes.
+    assert str(own) in store.marked
+
+
+def test_what_the_board_file_names_is_an_input(functions: dict[str, Any], tmp_path: Path) -> None:
+    own = tmp_path / "bsp" / "mine.toml"
+    own.parent.mkdir()
+    for name in ("keys/device", "known hosts", "common/more.config", "./board.dtb", "fix.patch", "loose.txt"):
+        (own.parent / name).parent.mkdir(exist_ok=True)
+        (own.parent / name).touch()
+    own.write_text(
+        "dtb = './board.dtb'\n[capture]\nfragments = ['common/more.config', \"virt\"]\nconsole = 'ttyS0'\n"
+        '[dump.network]\nkey = "keys/device"\n[production]\npatches = ["fix.patch"]\n', encoding="utf-8"
+    )  # fmt: skip
+    store = datastore(functions, KDUMP_BOARD=str(own))
+    inputs = {path.removeprefix(f"{own.parent}/") for path in functions["kdump_board_checksums"](store).split()}
+    assert inputs == {
+        "mine.toml:True", "*.config:True", "*.cfg:True", "./board.dtb:True", "common/more.config:True",
+        "keys/device:True", "fix.patch:True",
+    }  # fmt: skip
+    # A shipped one is an input of the tool's recipe.
+    assert functions["kdump_board_checksums"](datastore(functions, KDUMP_BOARD="arm-virt")) == ""
+
+
+def test_what_is_taken_from_other_folders_is_an_input(functions: dict[str, Any], tmp_path: Path) -> None:
+    places = {"TMPDIR": str(tmp_path / "tmp"), "DEPLOY_DIR": str(tmp_path / "deploy")}
+    store = Datastore(**places, KDUMP_SYSROOT="/rootfs", KDUMP_KERNEL_BUILD="/linux")
+    inputs = functions["kdump_given_checksums"](store).split()
+    assert {"/rootfs/usr/sbin/makedumpfile:True", "/linux/vmlinux:True", "/linux/.config:True"} <= set(inputs)
+    own = Datastore(**places, KDUMP_SYSROOT="", KDUMP_KERNEL_BUILD=f"{tmp_path}/deploy/images/qemuarm/kdump-production")
+    assert functions["kdump_given_checksums"](own) == ""
+
+
+def test_busybox_gets_nothing_from_a_layer_that_is_only_there() -> None:
+    folder = META / "recipes-core" / "busybox"
+    (append,) = folder.glob("*.bbappend")
+    lines = [line for line in append.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    # An expression in SRC_URI would be in the signature of every BusyBox.
+    assert lines == ["require ${@'busybox-kdump.inc' if bb.data.inherits_class('kdump', d) else ''}"]
+    fragment = (folder / "busybox" / "kdump.cfg").read_text(encoding="utf-8")
+    given = set(re.findall(r"^CONFIG_(\w+)=y$", fragment, re.MULTILINE))
+    makefile = (EXTERNAL / "package" / "kdumpbuild" / "kdumpbuild.mk").read_text(encoding="utf-8")
+    fixups = makefile.partition("define KDUMPBUILD_BUSYBOX_CONFIG_FIXUPS")[2].partition("endef")[0]
+    assert given == set(re.findall(r"KCONFIG_ENABLE_OPT,CONFIG_(\w+)\)", fixups))
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,55 @@ def test_recipes_need_the_packages_that_hold_what_is_imported(recipe: str, folde
     assert not missing
 
 
+def signatures(yocto: Yocto, target: str, *tasks: str) -> dict[str, str]:
+    """Return the signatures of a recipe's tasks."""
+    done = yocto.bitbake("-S", "lockedsigs", target)
+    assert done.returncode == 0, done.stdout
+    text = (yocto.folder / "locked-sigs.inc").read_text(encoding="utf-8")
+    found = dict(re.findall(rf"{target}:(\w+):(\w+)", text))
+    return {task: found[task] for task in tasks} if tasks else found
+
+
+@needs_bitbake
+def test_what_a_board_file_says_and_names_is_an_input_and_where_it_is_is_none(yocto: Yocto, tmp_path: Path) -> None:
+    shipped = (REPOSITORY / "kdumpbuild" / "boards" / f"{yocto.arch}-virt.toml").read_text(encoding="utf-8")
+    named = shipped.replace("[capture]\n", "[capture]\n# 'sub/mine.config'\n", 1)
+
+    def found(place: str, crashkernel: str = "24M", fragment: str = "") -> dict[str, str]:
+        folder = tmp_path / place
+        (folder / "sub").mkdir(parents=True, exist_ok=True)
+        (folder / "sub" / "mine.config").write_text(fragment, encoding="utf-8")
+        text = named.replace("[memory]\n", f"[memory]\ncrashkernel = '{crashkernel}'\n", 1)
+        (folder / "gateway.toml").write_text(text, encoding="utf-8")
+        asked(yocto, board=str(folder / "gateway.toml"))
+        kernel = signatures(yocto, "linux-hosttools", "do_configure")
+        return {**kernel, **signatures(yocto, "kdump-image", "do_compile")}
+
+    first = found("a")
+    assert found("b") == first
+    assert found("b", fragment="CONFIG_X=y\n") != first
+    size = found("b", crashkernel="28M")
+    assert size != first
+    assert found("b", crashkernel="28M") == size
+
+
+@needs_bitbake
+def test_a_machine_without_a_board_is_built_as_without_us(yocto: Yocto) -> None:
+    yocto.configure()
+    alone = signatures(yocto, "linux-hosttools")
+    yocto.configure('INHERIT += "kdump"')
+    assert signatures(yocto, "linux-hosttools", "do_configure") == {"do_configure": alone["do_configure"]}
+
+
+@needs_bitbake
+def test_a_kernel_whose_source_is_somewhere_else_is_found(yocto: Yocto, tmp_path: Path) -> None:
+    """With externalsrc the kernel has no task that patches."""
+    (tmp_path / "linux").mkdir()
+    asked(yocto, 'INHERIT += "externalsrc"', f'EXTERNALSRC:pn-linux-hosttools = "{tmp_path}/linux"')
+    done = yocto.bitbake("-n", "kdump-image")
+    assert done.returncode == 0, done.stdout
+
+
 @needs_bitbake
 def test_without_the_class_it_is_told_that_it_is_missing(yocto: Yocto) -> None:
     yocto.configure('KDUMP_BOARD = "arm-virt"')
@@ -273,15 +322,12 @@ def test_without_the_class_it_is_told_that_it_is_missing(yocto: Yocto) -> None:
 
 @needs_bitbake
 def test_being_there_changes_no_task_of_the_product(yocto: Yocto) -> None:
-    signatures = []
+    found = []
     for layers in ((), (META,)):
         yocto.configure(layers=layers)
-        done = yocto.bitbake("-S", "lockedsigs", "linux-hosttools")
-        assert done.returncode == 0, done.stdout
-        text = (yocto.folder / "locked-sigs.inc").read_text(encoding="utf-8")
-        signatures.append(sorted(re.findall(r"linux-hosttools:\w+:\w+", text)))
-    assert len(signatures[0]) > 10
-    assert signatures[0] == signatures[1]
+        found.append(signatures(yocto, "linux-hosttools"))
+    assert len(found[0]) > 10
+    assert found[0] == found[1]
 
 
 @needs_bitbake

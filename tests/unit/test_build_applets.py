@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdumpbuild.board.arch import ARCHES
-from kdumpbuild.build.applets import applets, check_slots, checksum_program
+from kdumpbuild.build.applets import applets, check_device, check_slots, checksum_program
 from kdumpbuild.build.userland import Userland
 from kdumpbuild.errors import UserError
 
@@ -56,3 +56,17 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     for words in ("needs mkfifo", "makes checksums", "CONFIG_FEATURE_DD_IBS_OBS", "flash_erase", "mtd-utils"):
         assert words in told
     assert len(caught.value.faults) == 4
+
+
+@pytest.mark.parametrize("device", ["LABEL=dumps", "UUID=f7c2c9d2-5a6e-4b8f-9a52-0c7a6d3f1e44"])
+def test_a_label_takes_findfs(tmp_path: Path, device: str) -> None:
+    with pytest.raises(UserError, match=f"'{device}' needs findfs"):
+        check_device(fake(tmp_path, NAMES), device)
+    check_device(fake(tmp_path, f"{NAMES} findfs"), device)
+
+
+def test_what_is_found_without_findfs(tmp_path: Path) -> None:
+    for device in ("PARTLABEL=dumps", "/dev/mmcblk0p4", "mtd:dumps"):
+        check_device(fake(tmp_path, NAMES), device)
+    # Nobody knows what this one has.
+    check_device(fake(tmp_path, "sh mount"), "LABEL=dumps")

@@ -11,12 +11,19 @@
 
 KDUMP_BOARD ??= ""
 KDUMP_BOARD_PATH ??= ""
+# The same board in another folder is the same input: what is in its files is looked at, where they are is not.
+BB_BASEHASH_IGNORE_VARS:append = " KDUMP_BOARD KDUMP_BOARD_PATH KDUMP_BOARD_FILE KDUMPBUILD_TOP"
+
 KDUMP_BOARD_NAME = "${@os.path.basename(d.getVar('KDUMP_BOARD')).removesuffix('.toml')}"
+KDUMP_BOARD_NAME[vardepvalue] = "${KDUMP_BOARD_NAME}"
 KDUMP_BOARD_FILE = "${@kdump_board_file(d)}"
 KDUMP_CRASHKERNEL ??= "${@kdump_crashkernel(d)}"
+# The value, and not how it is found: another size in the board file runs what writes it to the boot loader again.
+KDUMP_CRASHKERNEL[vardepvalue] = "${KDUMP_CRASHKERNEL}"
 KDUMP_CRASHKERNEL_ARG = "${@'crashkernel=' + d.getVar('KDUMP_CRASHKERNEL') if d.getVar('KDUMP_CRASHKERNEL') else ''}"
 
-KERNEL_CLASSES:append = " kdump_production"
+# A distro inherits this class for all its machines, and not each has a board.
+KERNEL_CLASSES:append = " ${@'kdump_production' if d.getVar('KDUMP_BOARD') else ''}"
 
 # Python leaves these in a checkout that is used; they are no input of the recipe that takes the tool from there.
 BB_SIGNATURE_LOCAL_DIRS_EXCLUDE ??= "CVS .bzr .git .hg .osc .p4 .repo .svn"
@@ -49,14 +56,18 @@ def kdump_board_value(d, key):
     path = d.getVar('KDUMP_BOARD_FILE')
     if not path:
         return ''
-    with open(path, encoding='utf-8') as stream:
-        match = re.search(r'^%s\s*=\s*"([^"]*)"' % key, stream.read(), re.MULTILINE)
+    with open(path, encoding='utf-8', errors='replace') as stream:
+        match = re.search(r'(?:^|[{,])\s*(?:\w+\s*\.\s*)?%s\s*=\s*["\']([^"\']*)["\']' % key, stream.read(), re.MULTILINE)
     return match[1] if match else ''
 
 def kdump_crashkernel(d):
+    """The size that the board file reserves; empty where it leaves that to what is built."""
     import re
+    # Recipes that write it to a boot loader are parsed again when the board file changes.
+    if d.getVar('KDUMP_BOARD_FILE'):
+        bb.parse.mark_dependency(d, d.getVar('KDUMP_BOARD_FILE'))
     size = kdump_board_value(d, 'crashkernel')
-    return size if re.fullmatch(r'\d+[KMG]?(@0x[0-9a-fA-F]+)?', size) else ''
+    return size if re.fullmatch(r'(\d+|0x[0-9a-fA-F]+)[KMG]?(@0x[0-9a-fA-F]+)?', size) else ''
 
 def kdump_board_fault(d):
     """What is wrong with KDUMP_BOARD, in words; empty when nothing is."""

@@ -17,9 +17,9 @@ KDUMP_SCRIPTS = "kdump-load kdump-collect kdump-ctl"
 DEPENDS += "${KDUMP_DEPENDS} bc-native bison-native flex-native"
 
 do_configure[noexec] = "1"
-do_compile[file-checksums] += "${KDUMP_BOARD_CHECKSUMS}"
-# Of the kernel's source what is compiled is the same for every configuration.
-do_compile[depends] += "virtual/kernel:do_patch"
+do_compile[file-checksums] += "${KDUMP_BOARD_CHECKSUMS} ${KDUMP_GIVEN_CHECKSUMS}"
+# The kernel's source is there, patched, when that is configured. With externalsrc it has no do_patch.
+do_compile[depends] += "virtual/kernel:do_configure"
 
 python () {
     fault = kdump_board_fault(d) if bb.data.inherits_class('kdump', d) else 'INHERIT += "kdump" is missing in local.conf or the distro'
@@ -46,6 +46,18 @@ def kdump_folder_fault(d):
             return '%s = "%s": there is no such folder' % (name, path)
     return ''
 
+# What is taken from folders that no task of this build made.
+KDUMP_GIVEN_CHECKSUMS = "${@kdump_given_checksums(d)}"
+def kdump_given_checksums(d):
+    wanted = {
+        'KDUMP_SYSROOT': ['%s/%s' % (folder, name) for folder in ('bin', 'sbin', 'usr/bin', 'usr/sbin')
+                          for name in ('busybox*', 'makedumpfile', 'vmcore-dmesg', 'dbclient', 'flash_erase')],
+        'KDUMP_KERNEL_BUILD': ['.config', 'vmlinux', 'include/config/kernel.release'],
+    }
+    own = (d.getVar('TMPDIR'), d.getVar('DEPLOY_DIR'))
+    return ' '.join('%s/%s:True' % (d.getVar(name), path) for name, paths in wanted.items()
+                    if d.getVar(name) and not d.getVar(name).startswith(own) for path in paths)
+
 do_compile() {
     sysroot="${KDUMP_SYSROOT}"
     if [ -z "$sysroot" ]; then
@@ -69,6 +81,8 @@ do_install() {
     for file in ${KDUMP_FILES}; do
         install -m 0644 "$made/$file" ${D}${KDUMP_DIR}/$file
     done
+    # With target = "ssh" the key to the server is in it.
+    chmod 0600 ${D}${KDUMP_DIR}/initramfs.cpio.gz
     for file in ${KDUMP_SCRIPTS}; do
         install -m 0755 "$made/$file" ${D}${KDUMP_DIR}/$file
     done
