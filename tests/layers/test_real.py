@@ -148,6 +148,17 @@ def test_the_product_s_kernel_is_made_ready(yocto: Yocto) -> None:
 
 @needs_bitbake
 @pytest.mark.kernel
+def test_a_board_with_a_device_tree_of_the_kernel_s_source(yocto: Yocto) -> None:
+    """Its drivers are derived from that tree, which dtc compiles."""
+    asked(yocto, board={"arm": "imx6q-sabrelite", "arm64": "imx8mp-evk"}[yocto.arch])
+    done = yocto.bitbake("-c", "configure", "virtual/kernel")
+    assert done.returncode == 0, done.stdout
+    (derived,) = (workdir(yocto.folder, "linux-hosttools") / "kdump-production").rglob("derived-capture.config")
+    assert "CONFIG_MMC_SDHCI_ESDHC_IMX=y\n" in derived.read_text(encoding="utf-8")
+
+
+@needs_bitbake
+@pytest.mark.kernel
 def test_an_option_that_cannot_hold_ends_do_configure_with_the_reason(yocto: Yocto, tmp_path: Path) -> None:
     board = (REPOSITORY / "kdumpbuild" / "boards" / f"{yocto.arch}-virt.toml").read_text(encoding="utf-8")
     ours = board.replace('"virt-pci"]', '"virt-pci", "ours.config"]', 1)
