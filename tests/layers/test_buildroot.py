@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import kconfiglib
@@ -30,8 +35,9 @@ RSYNC_VCS_EXCLUSIONS = --exclude .git
 KCONFIG_ENABLE_OPT = enable:$(strip $(1))
 KCONFIG_SET_OPT = set:$(strip $(1))=$(strip $(2))
 KCONFIG_DISABLE_OPT = disable:$(strip $(1))
-generic-package = $(eval PACKAGES += $(notdir $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))))
-host-python-package = $(generic-package)
+pkgname = $(notdir $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST)))))
+generic-package = $(eval PACKAGES += $(pkgname))$(eval KDUMPBUILD_TARGET_BUILD = $(KDUMPBUILD_STAMP))
+host-python-package = $(eval PACKAGES += $(pkgname))
 TARGET_DIR = /o/target
 HOST_DIR = /o/host
 BINARIES_DIR = /o/images
@@ -43,6 +49,11 @@ HOSTCC = /usr/bin/gcc
 INSTALL = install
 PARALLEL_JOBS = 3
 HOST_MAKE_ENV = PATH="/o/host/bin"
+LINUX_KCONFIG_DEPENDENCIES = toolchain
+KDUMPBUILD_STAMP = /o/build/kdumpbuild/.stamp_built
+$(LINUX_DIR)/.stamp_dotconfig $(KDUMPBUILD_STAMP):
+	$(info made $@)
+	@touch $@
 include $(BR2_EXTERNAL_KDUMPBUILD_PATH)/external.mk
 @D = /o/build/kdumpbuild
 all:
@@ -56,11 +67,13 @@ all:
 	$(foreach hook,$(KDUMPBUILD_ROOTFS_PRE_CMD_HOOKS),$(info $($(hook))))
 	$(info ==linux)
 	$(info $(KDUMPBUILD_LINUX_CONFIG_FIXUPS))
+	$(info ==shown)
+	$(foreach name,$(SHOWN),$(info $($(name))))
 	@:
 """
 
 
-def make(folder: Path, **values: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *goals: str, **values: str) -> subprocess.CompletedProcess[str]:
     makefile = folder / "Makefile"
     makefile.write_text(HARNESS, encoding="utf-8")
     given = {
@@ -68,7 +81,7 @@ def make(folder: Path, **values: str) -> subprocess.CompletedProcess[str]:
         "BR2_PACKAGE_KDUMPBUILD_BOARD": '"arm-virt"', "BR2_PACKAGE_KDUMPBUILD_LINUX_OPTIONS": "y", **values,
     }  # fmt: skip
     return subprocess.run(
-        ["make", "-s", "-f", str(makefile), *(f"{name}={value}" for name, value in given.items())],
+        ["make", "-s", "-f", str(makefile), *(f"{name}={value}" for name, value in given.items()), *goals],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -88,7 +101,123 @@ def sections(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
 
 def test_all_packages_are_made(tmp_path: Path) -> None:
     head = sections(make(tmp_path))[""]
-    assert "PACKAGES=kdumpbuild python-doit python-kconfiglib python-kdumpbuild" in head
+    own = "python-doit python-kconfiglib python-kdumpbuild-rich python-kdumpbuild"
+    assert f"PACKAGES=kdumpbuild {own}" in head
+
+
+def value(folder: Path, name: str, **values: str) -> str:
+    """Return a variable as make has it when all files are read."""
+    return " ".join(sections(make(folder, SHOWN=name, **values))["shown"])
+
+
+PYTHON_PACKAGES = sorted(path.parent.name for path in (EXTERNAL / "package").glob("python-*/*.mk"))
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES)
+def test_what_a_package_downloads_is_downloaded_and_known(package: str, tmp_path: Path) -> None:
+    """Buildroot downloads nothing, whatever a package asks for, where its source is a folder."""
+    prefix = package.upper().replace("-", "_")
+    given = {
+        name: value(tmp_path, f"{prefix}_{name}", PYTHON_JINJA2_SITE="https://pypi/packages/df/bf/f7da")
+        for name in ("SITE", "SITE_METHOD", "SOURCE", "LICENSE_FILES")
+    }
+    hashes = (EXTERNAL / "package" / package / f"{package}.hash").read_text(encoding="utf-8")
+    known = {line.split()[2]: line.split()[1] for line in hashes.splitlines() if not line.startswith("#")}
+    wanted = {given["LICENSE_FILES"]}
+    if given["SITE_METHOD"] == "local":
+        for name in ("EXTRA_DOWNLOADS", "PATCH"):
+            assert value(tmp_path, f"{prefix}_{name}") == value(tmp_path, f"HOST_{prefix}_{name}") == ""
+        licence = (REPOSITORY / given["LICENSE_FILES"]).read_bytes()
+        assert known[given["LICENSE_FILES"]] == hashlib.sha256(licence).hexdigest()
+    else:
+        assert given["SITE"].startswith("https://pypi/packages/source/")
+        wanted.add(given["SOURCE"])
+    assert known.keys() == wanted
+
+
+def test_the_tool_has_every_python_package_that_it_needs(tmp_path: Path) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split(r"[<>=]", text)[0] for text in project["dependencies"]}
+    asked = value(tmp_path, "HOST_PYTHON_KDUMPBUILD_DEPENDENCIES").split()
+    assert {name.removeprefix("host-python-").removeprefix("kdumpbuild-") for name in asked} == needed
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync, without which Buildroot does not run")
+def test_of_the_checkout_the_tool_is_copied_and_nothing_else(tmp_path: Path) -> None:
+    """Buildroot takes this variable of the host package by that name alone, and legal-info asks for none."""
+    checkout, build = tmp_path / "checkout", tmp_path / "build"
+    used = ("kdumpbuild", "templates", "debian-packages.txt", "pyproject.toml", "README.md", "LICENSE")
+    checkout.mkdir()
+    for name in used:
+        path = REPOSITORY / name
+        if path.is_dir():
+            shutil.copytree(path, checkout / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, checkout / name)
+    for name in (".venv/lib", "out/arm-virt", ".git", "my-out", "tests", "kdumpbuild/__pycache__"):
+        (checkout / name).mkdir(parents=True)
+        (checkout / name / "file").touch()
+    for name in (".stamp_configured", "kdumpbuild/gone.py"):
+        (build / name).parent.mkdir(parents=True, exist_ok=True)
+        (build / name).touch()
+    options = value(tmp_path, "HOST_PYTHON_KDUMPBUILD_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS")
+    command = f"rsync -au --chmod=u=rwX,go=rX {options} --exclude .git {checkout}/ {build}"
+    subprocess.run(["sh", "-c", command], check=True)
+    assert {path.name for path in build.iterdir()} == {*used, ".stamp_configured"}
+    assert not [path for path in build.rglob("*") if not path.exists()]  # links to what was not copied
+    had, copied = ({str(path.relative_to(top)) for path in top.glob("kdumpbuild/**/*")} for top in (checkout, build))
+    assert copied == {name for name in had if "__pycache__" not in name}
+    assert value(tmp_path, "PYTHON_KDUMPBUILD_REDISTRIBUTE") == "NO"
+
+
+def test_the_kernel_s_own_host_folder_has_the_tool(tmp_path: Path) -> None:
+    """With BR2_PER_PACKAGE_DIRECTORIES what is no dependency of linux is in another one."""
+    own = "host-python-kdumpbuild"
+    assert value(tmp_path, "LINUX_KCONFIG_DEPENDENCIES").split() == ["toolchain", own]
+    for name, given in (("PACKAGE_KDUMPBUILD", ""), ("PACKAGE_KDUMPBUILD_LINUX_OPTIONS", ""),
+                        ("PACKAGE_KDUMPBUILD_COMMAND", '"/opt/kdumpbuild"')):  # fmt: skip
+        assert value(tmp_path, "LINUX_KCONFIG_DEPENDENCIES", **{f"BR2_{name}": given}) == "toolchain"
+
+
+def test_what_a_board_may_take_from_the_target_is_there_before(tmp_path: Path) -> None:
+    def needed(**values: str) -> set[str]:
+        return set(value(tmp_path, "KDUMPBUILD_DEPENDENCIES", **values).split())
+
+    both = {"BR2_PACKAGE_DROPBEAR": "y", "BR2_PACKAGE_MTD": "y"}
+    assert needed(**both) - needed() == {"dropbear", "mtd"}
+    assert not needed(**both, BR2_PACKAGE_KDUMPBUILD_SYSROOT=f'"{tmp_path}"') & {"dropbear", "mtd", "makedumpfile"}
+    assert "host-dtc" in needed()
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_a_changed_board_file_makes_kernel_s_config_and_set_again(tmp_path: Path, shipped: bool) -> None:  # noqa: FBT001
+    board = resources.BOARDS / "arm-virt.toml"
+    given = "arm-virt"
+    if not shipped:
+        given = str(shutil.copy(board, tmp_path / "gateway.toml"))
+        board = Path(given)
+    stamps = [tmp_path / "linux/.stamp_dotconfig", tmp_path / "kdumpbuild/.stamp_built"]
+    values = {
+        "BR2_PACKAGE_KDUMPBUILD_BOARD": f'"{given}"', "LINUX_DIR": str(stamps[0].parent),
+        "KDUMPBUILD_STAMP": str(stamps[1]),
+    }  # fmt: skip
+
+    def made(**others: str) -> list[str]:
+        done = make(tmp_path, *map(str, stamps), **values, **others)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()[1::2]
+
+    changed = board.stat().st_mtime
+    for stamp in stamps:
+        stamp.parent.mkdir()
+        stamp.touch()
+        os.utime(stamp, (changed + 1, changed + 1))
+    assert made() == []
+    for stamp in stamps:
+        os.utime(stamp, (changed - 1, changed - 1))
+    assert made(BR2_PACKAGE_KDUMPBUILD="") == []
+    assert made() == [str(stamp) for stamp in stamps]
+    assert made() == []
 
 
 def test_the_tool_is_given_all_by_name(tmp_path: Path) -> None:
@@ -127,6 +256,10 @@ def test_files_for_the_target(arch: str, values: dict[str, str], image: str, tmp
         "kdump-load", "kdump-collect", "kdump-ctl",
     }  # fmt: skip
     assert all(f"/out/{arch}-virt/" in line for line in lines)
+    # With a dump target by SSH it holds the private key.
+    (initramfs,) = [line for line in lines if line.endswith("initramfs.cpio.gz")]
+    assert " 0600 " in initramfs
+    assert all(" 0644 " in line or " 0755 " in line for line in lines if line != initramfs)
 
 
 @pytest.mark.parametrize("rooted", [True, False])
@@ -136,14 +269,18 @@ def test_a_capture_root_comes_into_the_file_system_as_it_was_made(tmp_path: Path
     (images / "kdump").mkdir(parents=True)
     target.mkdir()
     if rooted:
-        entries = [cpio.file("init", b"#!/bin/sh\n", executable=True), cpio.link("bin/sh", "busybox")]
+        entries = [
+            cpio.file("init", b"#!/bin/sh\n", executable=True), cpio.link("bin/sh", "busybox"),
+            cpio.secret("etc/kdump.key", b"key"),
+        ]  # fmt: skip
         (images / "kdump/capture-root.tar").write_bytes(captureroot.archive(entries))
     hook = sections(make(tmp_path, BINARIES_DIR=str(images), TARGET_DIR=str(target)))["rootfs"]
     subprocess.run(["sh", "-e"], input="\n".join(hook), text=True, check=True)
     folder = target / captureroot.FOLDER
     assert folder.is_dir() == rooted
     if rooted:
-        assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "bin", "init"]
+        assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "bin", "etc", "init"]
+        assert stat.S_IMODE((folder / "etc/kdump.key").stat().st_mode) == 0o600
         assert (folder / "bin/sh").is_symlink()
 
 
@@ -228,6 +365,36 @@ def test_the_menu_brings_what_is_needed(tmp_path: Path) -> None:
     assert values == {"KDUMPBUILD": "y", "KEXEC": "y", "MAKEDUMPFILE": "y"}
     kconfig = menu(tmp_path, FULL + 'BR2_PACKAGE_KDUMPBUILD_SYSROOT="/target"\n')
     assert kconfig.syms["BR2_PACKAGE_MAKEDUMPFILE"].str_value == "n"
+
+
+def test_buildroot_s_python_has_the_modules_that_the_tool_imports(tmp_path: Path) -> None:
+    """Without these options it is built without bz2 and lzma, and the tool ends before it reads its command line."""
+    names = ("HOST_PYTHON3", "HOST_PYTHON3_BZIP2", "HOST_PYTHON3_XZ")
+    for more, expected in (("", "y"), ('BR2_PACKAGE_KDUMPBUILD_COMMAND="/opt/kdumpbuild"\n', "n")):
+        kconfig = menu(tmp_path, FULL + more)
+        assert [kconfig.syms[f"BR2_PACKAGE_{name}"].str_value for name in names] == [expected] * 3
+    # All that a Python of Buildroot's with these options, and the tool's packages, have not got.
+    code = """
+import sys
+for name in ("_ssl", "_curses", "_sqlite3", "_dbm", "_gdbm", "readline", "_tkinter", "pygments", "markdown_it"):
+    sys.modules[name] = None
+from kdumpbuild.cli import main
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", code, "board", "config", "arm-virt", "--kernel", "6.12"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "CONFIG_KEXEC=y" in done.stdout
+    command[3:] = ["doit", "list"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("init", "told"), [("BUSYBOX", False), ("SYSTEMD", False), ("OPENRC", False), ("NONE", True)])
+def test_the_menu_tells_where_nothing_loads_the_capture_kernel(init: str, told: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    kconfig = menu(tmp_path, FULL + f"BR2_INIT_{init}=y\n")
+    (comment,) = [node for node in kconfig.node_iter() if node.item == kconfiglib.COMMENT and "init" in node.prompt[0]]
+    assert (kconfiglib.expr_value(comment.dep) > 0) is told
 
 
 @pytest.mark.parametrize("missing", ["BR2_arm", "BR2_LINUX_KERNEL", "BR2_PACKAGE_BUSYBOX", "BR2_USE_WCHAR"])

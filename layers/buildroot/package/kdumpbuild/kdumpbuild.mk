@@ -16,17 +16,26 @@ KDUMPBUILD_DEPENDENCIES = linux busybox kexec
 
 KDUMPBUILD_TOP = $(BR2_EXTERNAL_KDUMPBUILD_PATH)/../..
 KDUMPBUILD_BOARD = $(call qstrip,$(BR2_PACKAGE_KDUMPBUILD_BOARD))
+KDUMPBUILD_BOARD_FILE = $(firstword $(wildcard \
+	$(KDUMPBUILD_TOP)/kdumpbuild/boards/$(KDUMPBUILD_BOARD).toml \
+	$(KDUMPBUILD_BOARD)))
 
 KDUMPBUILD_GIVEN_SYSROOT = $(call qstrip,$(BR2_PACKAGE_KDUMPBUILD_SYSROOT))
 KDUMPBUILD_SYSROOT = $(or $(KDUMPBUILD_GIVEN_SYSROOT),$(TARGET_DIR))
 ifeq ($(KDUMPBUILD_GIVEN_SYSROOT),)
-KDUMPBUILD_DEPENDENCIES += makedumpfile
+# The last two for boards that dump by SSH (dbclient) or to raw flash
+# (flash_erase).
+KDUMPBUILD_DEPENDENCIES += \
+	makedumpfile \
+	$(if $(BR2_PACKAGE_DROPBEAR),dropbear) \
+	$(if $(BR2_PACKAGE_MTD),mtd)
 endif
 
 KDUMPBUILD_GIVEN_COMMAND = $(call qstrip,$(BR2_PACKAGE_KDUMPBUILD_COMMAND))
 KDUMPBUILD_COMMAND = $(or $(KDUMPBUILD_GIVEN_COMMAND),$(HOST_DIR)/bin/kdumpbuild)
 ifeq ($(KDUMPBUILD_GIVEN_COMMAND),)
-KDUMPBUILD_DEPENDENCIES += host-python-kdumpbuild
+# host-dtc for boards with a device tree or drivers of their own.
+KDUMPBUILD_DEPENDENCIES += host-dtc host-python-kdumpbuild
 endif
 
 # What the kernel's own clean targets take away need not be copied.
@@ -68,9 +77,12 @@ KDUMPBUILD_TARGET_FILES = \
 	kdump-slots.sh SHA256SUMS manifest.json
 KDUMPBUILD_TARGET_SCRIPTS = kdump-load kdump-collect kdump-ctl
 
+# The initramfs is for root only: with target = "ssh" it holds a private key.
+# In the archive of a capture-root the key has this mode already.
 define KDUMPBUILD_INSTALL_TARGET_CMDS
 	$(foreach f,$(KDUMPBUILD_TARGET_FILES), \
-		$(INSTALL) -D -m 0644 $(KDUMPBUILD_SET)/$(f) \
+		$(INSTALL) -D -m $(if $(filter initramfs%,$(f)),0600,0644) \
+			$(KDUMPBUILD_SET)/$(f) \
 			$(TARGET_DIR)/usr/lib/kdumpbuild/$(f)$(sep))
 	if [ -e $(KDUMPBUILD_SET)/capture-root.tar ]; then \
 		rm $(TARGET_DIR)/usr/lib/kdumpbuild/initramfs.cpio.gz; \
@@ -155,9 +167,19 @@ define KDUMPBUILD_LINUX_SLAB_FIXUP
 endef
 endif
 
-# The tool is there when the kernel is configured.
+# The tool is there when the kernel is configured, and in the kernel's own host
+# folder where each package has one. The rule is for itself: Buildroot's was
+# read before this file.
 ifeq ($(BR2_PACKAGE_KDUMPBUILD)$(KDUMPBUILD_GIVEN_COMMAND),y)
+# check-package TypoInPackageVariable
+LINUX_KCONFIG_DEPENDENCIES += host-python-kdumpbuild
 $(LINUX_DIR)/.stamp_dotconfig: | host-python-kdumpbuild
+endif
+
+# As with a fragment of the kernel's config: a change of the board file
+# configures the kernel again.
+ifeq ($(BR2_PACKAGE_KDUMPBUILD),y)
+$(LINUX_DIR)/.stamp_dotconfig: $(KDUMPBUILD_BOARD_FILE)
 endif
 endif
 
@@ -180,3 +202,8 @@ endif
 endif
 
 $(eval $(generic-package))
+
+# And makes the image set again.
+ifeq ($(BR2_PACKAGE_KDUMPBUILD),y)
+$(KDUMPBUILD_TARGET_BUILD): $(KDUMPBUILD_BOARD_FILE)
+endif

@@ -11,25 +11,28 @@ PYTHON_KDUMPBUILD_SITE_METHOD = local
 PYTHON_KDUMPBUILD_SETUP_TYPE = hatch
 PYTHON_KDUMPBUILD_LICENSE = MIT
 PYTHON_KDUMPBUILD_LICENSE_FILES = LICENSE
-PYTHON_KDUMPBUILD_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
-	--exclude=/.venv --exclude=/out --exclude=__pycache__
+# legal-info would archive the checkout with all that was built in it.
+PYTHON_KDUMPBUILD_REDISTRIBUTE = NO
 
-# rich is pure Python, and Buildroot has it for the target only. What it needs
-# for markdown and source code is not used here.
-PYTHON_KDUMPBUILD_RICH = rich-15.0.0-py3-none-any.whl
-HOST_PYTHON_KDUMPBUILD_EXTRA_DOWNLOADS = \
-	$(KDUMPBUILD_PYPI)/py3/r/rich/$(PYTHON_KDUMPBUILD_RICH)
+# What the tool is made of: a checkout that was worked in has gigabytes beside
+# it. Of this variable the host package takes nothing from a name without HOST_.
+HOST_PYTHON_KDUMPBUILD_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
+	--delete --exclude=__pycache__ \
+	--include=/kdumpbuild --include=/templates --include=/debian-packages.txt \
+	--include=/pyproject.toml --include=/README.md --include=/LICENSE \
+	--exclude=/*
 
 HOST_PYTHON_KDUMPBUILD_DEPENDENCIES = \
 	host-python-doit \
 	host-python-jinja2 \
 	host-python-kconfiglib \
+	host-python-kdumpbuild-rich \
 	host-python-pyelftools
 
-define HOST_PYTHON_KDUMPBUILD_INSTALL_RICH
-	unzip -q -o $(HOST_PYTHON_KDUMPBUILD_DL_DIR)/$(PYTHON_KDUMPBUILD_RICH) \
-		-d $(HOST_DIR)/lib/python$(PYTHON3_VERSION_MAJOR)/site-packages
+# What dist has is installed: the wheel of an earlier version is not wanted.
+define HOST_PYTHON_KDUMPBUILD_REMOVE_OLD_WHEEL
+	rm -rf $(@D)/dist
 endef
-HOST_PYTHON_KDUMPBUILD_POST_INSTALL_HOOKS += HOST_PYTHON_KDUMPBUILD_INSTALL_RICH
+HOST_PYTHON_KDUMPBUILD_PRE_BUILD_HOOKS += HOST_PYTHON_KDUMPBUILD_REMOVE_OLD_WHEEL
 
 $(eval $(host-python-package))
