@@ -13,7 +13,6 @@ from kdumpbuild.ci import DEFAULT_IMAGE, DEFAULT_PACKAGE, SYSTEMS, Pipeline, ren
 from kdumpbuild.crashtest.triggers import find_triggers
 from kdumpbuild.errors import Exit, Fault, UserError
 from kdumpbuild.files import write_text
-from kdumpbuild.run import run as run_program
 from kdumpbuild.settings import refuse_unknown, value_faults
 
 if TYPE_CHECKING:
@@ -102,12 +101,11 @@ def _boards(choices: Sequence[str], faults: list[Fault]) -> list[tuple[str, Boar
 
 
 def _root(here: Path) -> Path:
-    """Return the root of the repository around ``here``, where the jobs run; without git or repository, ``here``."""
-    try:
-        root = run_program(["git", "rev-parse", "--show-toplevel"], what="find the repository's root", cwd=here)
-    except UserError:
-        return here
-    return Path(root.removesuffix("\n"))
+    """Return the root of the repository around ``here``, where the jobs run; where there is none, ``here``.
+
+    Git itself is not asked: it may be missing, or refuse a repository of another user.
+    """
+    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
 
 
 def _place(choice: str, file: Path, root: Path, faults: list[Fault]) -> str:

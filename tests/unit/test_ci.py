@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from kdumpbuild import ci, cli_ci, resources, tasks
+from kdumpbuild import ci, resources, tasks
 from kdumpbuild.board.loader import load_board
 from kdumpbuild.cli import main
-from kdumpbuild.run import run
 from kdumpbuild.settings import VARIABLES
 
 if TYPE_CHECKING:
@@ -204,14 +203,10 @@ def test_a_board_file_in_a_folder_with_a_blank_is_refused(
     assert "BOARD=our boards/gateway.toml would name several boards" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", ["git", "repository"])
 def test_without_a_repository_its_root_is_the_current_folder(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if missing == "git":
-        monkeypatch.setattr(cli_ci, "run_program", lambda argv, **_: run([f"no-such-{argv[0]}"], what="be tested"))
-    else:
-        shutil.rmtree(repository / ".git")
+    shutil.rmtree(repository / ".git")
     assert rendered_boards("boards/gateway.toml", capsys) == ["boards/gateway.toml"]
     monkeypatch.chdir(repository / "boards")
     assert rendered_boards("gateway.toml", capsys) == ["gateway.toml"]
